@@ -1,0 +1,1 @@
+"""Gradloom: a scalar autograd engine. Write scalars. Run arrays."""

@@ -1,0 +1,328 @@
+"""The command `gradloom`: train on a table, predict, evaluate, show.
+
+A thin skin over `gradloom.train`: options become settings, results become tables and pictures.
+Whatever a user can get wrong ends in one line on standard error and exit code 2.
+"""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from gradloom.errors import ArgumentError, GradloomError, RunFolderError
+from gradloom.train.extras import MissingExtraError, extra
+from gradloom.train.files import write_whole
+from gradloom.train.settings import Settings
+
+try:
+    with extra():
+        import typer
+        from rich.console import Console
+        from rich.table import Table
+except MissingExtraError as missing:
+    print(f"error: {missing}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradloom.train.experiment import Experiment
+    from gradloom.train.run import Run
+    from gradloom.train.scores import Scores
+
+# The class of all errors in the use of the command: click's, or typer's copy of it, by version.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+class _OneLineErrors(typer.core.TyperGroup):
+    """Says what went wrong in one line on standard error, and exits with code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GradloomError as error:
+            message = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        except _UsageError as error:
+            message = f"{error.format_message()} (see {ctx.command_path} --help)"  # type: ignore[attr-defined]
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    name="gradloom",
+    cls=_OneLineErrors,
+    help="Train small networks on tables, scalar by scalar.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+
+_RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that training left.")]
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .parquet file.")]
+
+
+def _option(panel: str, text: str, *names: str, **options: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, **options)
+
+
+def _data(text: str, **options: Any) -> Any:
+    return _option("What to train on", text, **options)
+
+
+def _how(text: str, *names: str) -> Any:
+    return _option("How to train", text, *names)
+
+
+def _kept(text: str, default: str | bool) -> Any:
+    return _option("Where to keep it", text, metavar="RUN", show_default=default)
+
+
+@app.command()
+def train(
+    *,
+    ctx: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="iris, wine, breast-cancer, digits, diabetes, moons, circles, or a .csv or "
+            ".parquet file.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, _data("The column to predict.", show_default="the last")
+    ] = Settings.target,
+    task: Annotated[str, _data("auto, classification or regression.")] = Settings.task,
+    test_size: Annotated[float, _data("Share of the rows to score on.")] = Settings.test_size,
+    validation_size: Annotated[
+        float, _data("Share of the rows to stop by.")
+    ] = Settings.validation_size,
+    hidden: Annotated[str, _how("Sizes of the hidden layers, or none.")] = Settings.hidden,
+    activation: Annotated[str, _how("Of the hidden layers: tanh, relu, …")] = Settings.activation,
+    loss: Annotated[str, _how("auto, cross_entropy, hinge, mse, …")] = Settings.loss,
+    optimizer: Annotated[str, _how("sgd, rmsprop, adam or adamw.")] = Settings.optimizer,
+    learning_rate: Annotated[float, _how("The learning rate.", "--lr")] = Settings.learning_rate,
+    schedule: Annotated[
+        str, _how("Of the learning rate: constant, step, linear, cosine or warmup.")
+    ] = Settings.schedule,
+    epochs: Annotated[int, _how("Times through the training rows.")] = Settings.epochs,
+    batch_size: Annotated[int, _how("Rows an update.")] = Settings.batch_size,
+    patience: Annotated[
+        int, _how("Epochs without improvement after which to stop.")
+    ] = Settings.patience,
+    seed: Annotated[int, _how("Of the split, the weights, the order of rows.")] = Settings.seed,
+    out: Annotated[Path | None, _kept("The folder to make.", "runs/DATA-1, -2, …")] = None,
+    resume: Annotated[
+        Path | None,
+        _kept("Go on with a run as it was begun; --epochs and --patience may be new.", False),
+    ] = None,
+) -> None:
+    """Train a network on a table, score it on rows it has not seen, and keep the run.
+
+    Columns of numbers are scaled, categories become 0/1 columns, gaps are filled. The best network
+    on the validation rows is kept, and compared with a linear model on the same split.
+    """
+    with extra():
+        from gradloom.train.experiment import prepare, reopen, resume_run, train_run
+    if resume is not None:
+        given = {name for name in ctx.params if _was_given(ctx, name)}
+        wrong = sorted(given - {"resume", "epochs", "patience"})
+        if wrong:
+            raise ArgumentError(
+                f"--resume keeps the settings of the run: leave out {', '.join(wrong)}"
+            )
+        experiment = reopen(resume, **{name: ctx.params[name] for name in given - {"resume"}})
+        _say(experiment.notes)
+        run = resume_run(experiment, resume)
+    elif source is None:
+        raise ArgumentError("name the data to train on, such as iris or table.csv")
+    else:
+        experiment = prepare(
+            Settings(
+                source=source,
+                target=target,
+                task=task,
+                hidden=hidden,
+                activation=activation,
+                loss=loss,
+                optimizer=optimizer,
+                learning_rate=learning_rate,
+                schedule=schedule,
+                epochs=epochs,
+                batch_size=batch_size,
+                patience=patience,
+                test_size=test_size,
+                validation_size=validation_size,
+                seed=seed,
+            )
+        )
+        _say(experiment.notes)
+        run = train_run(experiment, out)
+    pictures = _draw(run, experiment)
+    _print_scores(run)
+    print(f"kept in {run.folder}, with {' and '.join(pictures)}")
+    if run.history.interrupted:
+        print(f"interrupted; go on with: gradloom train --resume {run.folder}")
+        raise typer.Exit(130)
+
+
+@app.command()
+def predict(
+    folder: _RunFolder,
+    file: _File,
+    out: Annotated[
+        Path | None, typer.Option(help="A CSV file to write.", show_default="print")
+    ] = None,
+) -> None:
+    """Predict the target of every row of a table.
+
+    Gives CSV: the prediction, and for classes the probability of each.
+    """
+    run, frame = _load(folder), _read(file)
+    if out is not None and out.exists():
+        raise RunFolderError(f"{out} exists already: choose another --out, or remove it first")
+    values, probabilities, notes = run.predict(frame)
+    _say(notes)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if probabilities is None:
+        writer.writerows([["prediction"], *([value] for value in values)])
+    else:
+        classes = run.preprocessing.target.classes  # type: ignore[union-attr]
+        writer.writerow(["prediction", *(f"p({name})" for name in classes)])
+        writer.writerows([value, *each] for value, each in zip(values, probabilities, strict=True))
+    if out is None:
+        print(text.getvalue(), end="")
+    else:
+        write_whole(out, text.getvalue())
+        print(f"{len(values)} predictions written to {out}")
+
+
+@app.command()
+def evaluate(folder: _RunFolder, file: _File) -> None:
+    """Score a run on a table that has the target column."""
+    run, frame = _load(folder), _read(file)
+    scores, notes = run.evaluate(frame)
+    _say(notes)
+    _print_table([f"{file.name} ({len(frame)} rows)"], [scores])
+
+
+@app.command()
+def show(folder: _RunFolder) -> None:
+    """Show a run: its data, settings, network, loss curve, scores and pictures."""
+    run = _load(folder)
+    with extra():
+        from gradloom.view.plots import sparkline
+    data, history = run.config["data"], run.history
+    print(f"{data['name']}: {data['task']}, predicting {data['target']!r}")
+    print(f"rows: {', '.join(f'{part} {count}' for part, count in data['rows'].items())}")
+    asked = run.settings.to_json()
+    print(f"settings: {', '.join(f'{name}={value}' for name, value in asked.items())}")
+    for note in run.config["notes"]:
+        print(f"note: {note}")
+    print(run.model)
+    if history:
+        best = history.best()
+        print(f"{len(history)} epochs, {history.ended}")
+        print(f"{history.monitor.replace('_', ' ')} {sparkline(history[history.monitor])}")
+        print(f"best {best[history.monitor]:.4g} in epoch {best['epoch']}")
+    _print_scores(run)
+    print(f"pictures: {', '.join(str(path) for path in sorted(folder.glob('*.png')))}")
+
+
+def main() -> None:
+    """The console script `gradloom`."""
+    app()
+
+
+def _was_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _load(folder: Path) -> "Run":
+    with extra():
+        from gradloom.train.run import load_run
+    return load_run(folder)
+
+
+def _read(file: Path) -> "pd.DataFrame":
+    from gradloom.train.data import read_frame
+
+    return read_frame(file)
+
+
+def _say(notes: list[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _draw(run: "Run", experiment: "Experiment") -> list[str]:
+    """Saves the pictures that suit the run; returns their names."""
+    with extra():
+        import pandas as pd
+
+        from gradloom.view import plots
+    target, parts = run.preprocessing.target, experiment.parts
+    classes = getattr(target, "classes", None)
+    pictures = {}
+    if run.history:
+        pictures["loss.png"] = plots.loss_curve(run.history)
+    if classes is not None:
+        matrix = run.metrics["network"]["test"]["confusion"]
+        pictures["confusion.png"] = plots.confusion_matrix(matrix, classes)
+    inputs = [column.name for column in run.preprocessing.inputs]
+    if len(inputs) == 2 == run.preprocessing.width:
+        frame = experiment.table.frame[inputs]
+
+        def say(rows: list[list[float]]) -> Any:
+            values, probabilities, _ = run.predict(pd.DataFrame(rows, columns=inputs))
+            return probabilities or values
+
+        y = experiment.targets if classes else map(target.decode, experiment.targets)
+        pictures["boundary.png"] = plots.decision_boundary(
+            say,
+            frame.astype(float).to_numpy().tolist(),
+            list(y),
+            names=inputs,
+            classes=classes,
+            held_out=[i in parts["test"] for i in range(len(frame))],
+        )
+    for name, figure in pictures.items():
+        plots.save(figure, run.folder / name)
+    return list(pictures)
+
+
+def _print_scores(run: "Run") -> None:
+    """The scores on all parts, and those of the linear model on the unseen one."""
+    network, linear = run.metrics["network"], run.metrics["linear"]
+    _print_table([*network, "test, linear model"], [*network.values(), linear["test"]])
+
+
+def _print_table(names: list[str], scores: "list[Scores]") -> None:
+    """A table of scores: a line each, a column each set of rows; F1 by class where they are few."""
+    table = Table("", *names, header_style="bold")
+    for name in scores[0]:
+        if isinstance(scores[0][name], float):
+            figures = [each[name] for each in scores]
+            table.add_row(_SCORE_NAMES[name], *(f"{figure:.4g}" for figure in figures))
+    if len(scores[0].get("classes", {})) <= 10:
+        for name in scores[0].get("classes", {}):
+            table.add_row(
+                f"F1 of {name}", *(f"{each['classes'][name]['f1']:.4g}" for each in scores)
+            )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    Console().print(table)
+
+
+_SCORE_NAMES = {
+    "accuracy": "accuracy",
+    "f1": "F1, mean of classes",
+    "log_loss": "log loss",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "mae": "MAE",
+}

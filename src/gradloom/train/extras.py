@@ -1,0 +1,39 @@
+"""Optional libraries: imported where they are needed, and asked for kindly when missing.
+
+The training loop runs on the standard library alone. Tables, pictures, model files and the command
+need the libraries of the `train` extra; whoever uses one imports it under `extra()`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gradloom.errors import GradloomError
+
+
+class MissingExtraError(GradloomError, ImportError):
+    """An optional library is not installed; the message gives the command that installs it."""
+
+
+@contextmanager
+def extra(name: str = "train") -> Iterator[None]:
+    """Turns a failing import inside the block into the command that installs what is missing.
+
+    Args:
+        name: the extra of Gradloom that holds the library.
+
+    Raises:
+        MissingExtraError: a library is not installed.
+
+    Example:
+        >>> with extra():
+        ...     import no_such_library
+        Traceback (most recent call last):
+        gradloom.train.extras.MissingExtraError: no_such_library is not installed:
+            pip install 'gradloom[train]'
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise MissingExtraError(
+            f"{missing.name} is not installed: pip install 'gradloom[{name}]'"
+        ) from missing

@@ -1,0 +1,458 @@
+"""The training loop: forward, zero the gradients, backward, update, statistics.
+
+Three layers, each plain. `Example` is one sample: the model's output and its loss, a function of
+(x, y) alone. `accumulate` is one batch: it builds, differentiates and frees the graph of a sample
+at a time, so that memory holds one sample's graph however large the batch. `Training` is the loop
+over batches and epochs, with the state that callbacks see and a checkpoint keeps.
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
+from typing import Any
+
+from gradloom.core.value import Value
+from gradloom.errors import AnomalyError, ArgumentError, DataError, GradloomError, ShapeError
+from gradloom.nn.checks import choose, number, whole
+from gradloom.nn.losses import LOSSES
+from gradloom.nn.module import Module, Parameter
+from gradloom.nn.optim import OPTIMIZERS, Optimizer, clip_grad_norm, clip_grad_value
+from gradloom.nn.schedules import Constant, Cosine, Linear, Schedule, Step, Warmup
+from gradloom.train.callbacks import Callback, Checkpoint
+from gradloom.train.files import read_json, write_json
+from gradloom.train.history import History, Record
+from gradloom.train.metrics import DEFAULT_METRICS, Score, find_metrics
+from gradloom.train.progress import Progress, progress_callback
+from gradloom.train.samples import Output, Row, Target, check_samples
+
+Loss = Callable[[Any, Any], Value]
+Example = Callable[[Row, Target], tuple[Value, Any]]
+
+
+def fit(
+    model: Module,
+    x: Any,
+    y: Any,
+    *,
+    loss: str | Loss = "mse",
+    optimizer: str | Optimizer = "adam",
+    learning_rate: float | None = None,
+    schedule: str | Schedule | None = None,
+    epochs: int = 100,
+    batch_size: int = 32,
+    validation: tuple[Any, Any] | float | None = None,
+    metrics: Iterable[str | Score] | None = None,
+    penalty: Callable[[list[Parameter]], Value] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    shuffle: bool = True,
+    seed: int = 0,
+    progress: Progress = "auto",
+    resume: str | os.PathLike[str] | None = None,
+) -> History:
+    """Trains `model` on the samples and returns the history of its epochs.
+
+    Each epoch goes through the samples in a new random order, a batch an update: the gradient of
+    the batch's mean loss (and of the penalty) is computed, clipped, and handed to the optimizer.
+
+    Args:
+        model: the network; called with one row, it returns a number or a list of numbers.
+        x: n rows of k numbers (list of lists, or n by k array).
+        y: n targets: a number each, a class index each (cross_entropy), or a list of numbers each.
+        loss: a name in `gradloom.nn.LOSSES`, or a function of (output, target) for one sample.
+        optimizer: a name in `gradloom.nn.OPTIMIZERS`, or an optimizer over the model's parameters.
+        learning_rate: for an optimizer given by name; 0.01 by default.
+        schedule: of the learning rate: "constant", "linear" or "cosine" (to 0 at the end), "step"
+            (a tenth after each third), "warmup" (a tenth of the way up, then cosine); or a function
+            from the number of updates made to the factor.
+        epochs: how often to go through the samples.
+        batch_size: samples an update; the last batch of an epoch may be smaller.
+        validation: samples (x, y) held out to judge by, or the share of the given ones to hold
+            out, between 0 and 1.
+        metrics: names in `METRICS` or functions of (outputs, targets), all those of an epoch;
+            by default accuracy or r2, as fits the loss.
+        penalty: a function of the parameters that is added to each batch's loss, such as
+            `lambda parameters: nn.l2(parameters, 1e-4)`; the history's loss leaves it out.
+        clip_norm: largest norm of the gradient; a longer one is scaled down.
+        clip_value: largest size of any one entry of the gradient.
+        callbacks: what else to do after batches and epochs, in this order.
+        shuffle: whether to draw a new order of the samples for each epoch.
+        seed: of the order and of the held-out share; the same seed gives the same figures.
+        progress: "bar" (live), "lines", "silent", or "auto": a bar on a terminal, else lines.
+        resume: a file that `Checkpoint` wrote in a training with these same arguments (`epochs`
+            may be larger); goes on from there.
+
+    Returns:
+        The history; after Ctrl-C too, with `interrupted` set, and the model keeps what it learned.
+
+    Raises:
+        DataError: no samples, lengths that differ, ragged rows, numbers that are not finite, a
+            target that the loss does not take. Raised before anything is changed, as are
+        ShapeError: rows of another size than the model's input, and
+        ArgumentError: an option out of its range or unknown, or a checkpoint of another training.
+        AnomalyError: the loss or its gradient became infinite or NaN; the weights are those
+            before the update at fault.
+
+    Example:
+        >>> from gradloom.nn import MLP
+        >>> x, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0]
+        >>> line = MLP(1, [1], seed=1)
+        >>> history = fit(line, x, y, epochs=200, learning_rate=0.1, progress="silent")
+        >>> round(line([4.0]).data, 2)
+        9.0
+        >>> history.ended
+        'all 200 epochs'
+    """
+    rows, targets = check_samples(x, y)
+    held_out: tuple[list[Row], list[Target]] = ([], [])
+    if isinstance(validation, tuple):
+        held_out = check_samples(*validation, name="validation ")
+        _same_size("validation x", held_out[0][0], rows[0])
+    elif validation is not None:
+        rows, targets, held_out = _hold_out(rows, targets, validation, seed)
+    loss_function = choose("loss", loss, LOSSES) if isinstance(loss, str) else loss
+    if metrics is None:
+        name = getattr(loss_function, "__name__", "")
+        metrics = [DEFAULT_METRICS[name]] if name in DEFAULT_METRICS else []
+    if isinstance(optimizer, str):
+        rate = 0.01 if learning_rate is None else learning_rate
+        optimizer = choose("optimizer", optimizer, OPTIMIZERS)(model, lr=rate)
+    elif learning_rate is not None:
+        raise ArgumentError("learning_rate goes with an optimizer's name: set it on the optimizer")
+    batch_size = whole("fit: batch_size", batch_size)
+    epochs = whole("fit: epochs", epochs)
+    if isinstance(schedule, str):
+        schedule = _named_schedule(schedule, epochs * math.ceil(len(rows) / batch_size))
+    training = Training(
+        model=model,
+        loss=loss_function,
+        samples=(rows, targets),
+        validation=held_out,
+        optimizer=optimizer,
+        schedule=schedule,
+        epochs=epochs,
+        batch_size=batch_size,
+        metrics=find_metrics(metrics),
+        penalty=penalty,
+        clip_norm=_limit("fit: clip_norm", clip_norm),
+        clip_value=_limit("fit: clip_value", clip_value),
+        callbacks=[progress_callback(progress), *callbacks],
+        rng=random.Random(seed) if shuffle else None,
+    )
+    training.try_out()
+    if resume is not None:
+        training.load(resume)
+    return training.run()
+
+
+class Training:
+    """One training as it runs; what callbacks see.
+
+    Attributes:
+        model: the network that learns.
+        optimizer: what updates it.
+        history: the records of all finished epochs.
+        epochs: how many epochs were asked for.
+        size: the number of samples in an epoch.
+        monitor: the column that tells the best epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Module,
+        loss: Loss,
+        samples: tuple[list[Row], list[Target]],
+        validation: tuple[list[Row], list[Target]],
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        epochs: int,
+        batch_size: int,
+        metrics: dict[str, Score],
+        penalty: Callable[[list[Parameter]], Value] | None,
+        clip_norm: float | None,
+        clip_value: float | None,
+        callbacks: Sequence[Callback],
+        rng: random.Random | None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.epochs = epochs
+        self.size = len(samples[0])
+        self.history = History()
+        self.monitor = "validation_loss" if validation[0] else "loss"
+        self._loss = loss
+        self._samples = samples
+        self._validation = validation
+        self._schedule = schedule
+        self._parameters = model.parameters()
+        self._base_rate = optimizer.lr
+        self._updates = 0
+        self._batch_size = batch_size
+        self._metrics = metrics
+        self._penalty = penalty
+        self._clip_norm = clip_norm
+        self._clip_value = clip_value
+        # A checkpoint is taken last, when the other callbacks have seen the epoch.
+        self._callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
+        self._rng = rng
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs finished."""
+        return len(self.history)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the figures in each record of the history."""
+        figures = ["loss", *self._metrics]
+        held_out = [f"validation_{name}" for name in figures if self._validation[0]]
+        return ["epoch", *figures, *held_out, "learning_rate", "gradient_norm", "seconds"]
+
+    def stop(self, reason: str) -> None:
+        """Ends the training after this epoch; the history keeps the reason."""
+        self.history.ended = reason
+
+    def try_out(self) -> None:
+        """Runs the first sample, and the loss on every distinct target, to refuse what cannot work.
+
+        Raises:
+            ShapeError: the model takes rows of another size.
+            DataError: a target that the loss does not take, such as a class beyond the outputs.
+        """
+        output = self.model(self._samples[0][0])
+        for name, targets in (("y", self._samples[1]), ("validation y", self._validation[1])):
+            if targets and isinstance(targets[0], list):
+                tried = {0: targets[0]}
+            else:
+                tried = {i: t for t, i in {t: i for i, t in enumerate(targets)}.items()}
+            for i, target in tried.items():
+                try:
+                    value = self._loss(output, target)
+                except GradloomError as error:
+                    raise DataError(f"{name}[{i}] is {target!r}: {error}") from error
+                if not isinstance(value, Value):
+                    raise ArgumentError(
+                        f"the loss returned {value!r}: it must return a Value made from the output"
+                    )
+
+    def run(self) -> History:
+        """The epochs that are left, with all callbacks; returns the history."""
+        history = self.history
+        try:
+            for callback in self._callbacks:
+                callback.on_start(self)
+            while not history.ended and self.epoch < self.epochs:
+                history.records.append(self._learn_epoch())
+                for callback in self._callbacks:
+                    callback.on_epoch(self)
+            history.ended = history.ended or f"all {self.epochs} epochs"
+        except KeyboardInterrupt:
+            history.ended, history.interrupted = f"interrupted after {self.epoch} epochs", True
+        finally:
+            for callback in self._callbacks:
+                callback.on_end(self)
+        return history
+
+    def _learn_epoch(self) -> Record:
+        started = perf_counter()
+        order = list(range(self.size))
+        if self._rng:
+            self._rng.shuffle(order)
+        rows, targets = self._samples
+        outputs: list[Output] = []
+        losses = norms = 0.0
+        for first in range(0, self.size, self._batch_size):
+            batch = order[first : first + self._batch_size]
+            self.optimizer.zero_grad()
+            losses += accumulate(self._example, [(rows[i], targets[i]) for i in batch], outputs)
+            norms += self._update(losses)
+            for callback in self._callbacks:
+                callback.on_batch(self, len(batch), losses / len(outputs))
+        record: Record = {"epoch": self.epoch + 1}
+        record |= self._figures(losses, outputs, [targets[i] for i in order])
+        if self._validation[0]:
+            held_out = evaluate(self._example, *self._validation)
+            figures = self._figures(*held_out, self._validation[1])
+            record |= {f"validation_{name}": figure for name, figure in figures.items()}
+        record["learning_rate"] = self.optimizer.lr
+        record["gradient_norm"] = norms / math.ceil(self.size / self._batch_size)
+        record["seconds"] = perf_counter() - started
+        return record
+
+    def _example(self, row: Row, target: Target) -> tuple[Value, Any]:
+        """One sample: its loss, and the model's output."""
+        output = self.model(row)
+        return self._loss(output, target), output
+
+    def _update(self, losses: float) -> float:
+        """One step of the optimizer by the accumulated gradient; returns the gradient's norm."""
+        if self._penalty:
+            self._penalty(self._parameters).backward()
+        if self._clip_value:
+            clip_grad_value(self._parameters, self._clip_value)
+        if self._clip_norm:
+            norm = clip_grad_norm(self._parameters, self._clip_norm)
+        else:
+            norm = math.hypot(*[parameter.grad for parameter in self._parameters])
+        if not math.isfinite(losses + norm):
+            raise AnomalyError(
+                f"the training diverged in epoch {self.epoch + 1}: loss {losses:g}, gradient norm "
+                f"{norm:g}; lower the learning rate, clip the gradient, or scale the data"
+            )
+        if self._schedule:
+            self.optimizer.lr = self._base_rate * self._schedule(self._updates)
+        self.optimizer.step()
+        self._updates += 1
+        return norm
+
+    def _figures(self, losses: float, outputs: list[Output], targets: list[Target]) -> Record:
+        scores = {name: score(outputs, targets) for name, score in self._metrics.items()}
+        return {"loss": losses / len(targets)} | scores
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all that an exact resume needs, as JSON, whole or not at all.
+
+        Raises:
+            RunFolderError: the file cannot be written.
+        """
+        state = {
+            "training": self._signature(),
+            "model": self.model.state(),
+            "optimizer": self.optimizer.state(),
+            "updates": self._updates,
+            "rng": self._rng.getstate() if self._rng else None,
+            "history": self.history.records,
+            "callbacks": [callback.state() for callback in self._remembering()],
+        }
+        write_json(path, state)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Goes back to where `save` was called.
+
+        Raises:
+            ArgumentError: the file is no checkpoint, or one of another training; nothing changed.
+        """
+        state = read_json(path, damaged=ArgumentError)
+        if not isinstance(state, dict) or "training" not in state:
+            raise ArgumentError(f"{path} is no checkpoint of Gradloom")
+        for name, value in self._signature().items():
+            if state["training"].get(name) != value:
+                raise ArgumentError(
+                    f"{path} belongs to another training: its {name} is "
+                    f"{state['training'].get(name)!r}, here it is {value!r}"
+                )
+        weights = self.model.state()
+        try:
+            self.model.load_state(state["model"])
+            self.optimizer.load_state(state["optimizer"])
+            for callback, remembered in zip(self._remembering(), state["callbacks"], strict=True):
+                callback.load_state(remembered)
+            if self._rng:
+                version, numbers, gauss = state["rng"]
+                self._rng.setstate((version, tuple(numbers), gauss))
+            self._updates = state["updates"]
+            self.history.records = state["history"]
+        except (GradloomError, KeyError, TypeError, ValueError) as error:
+            self.model.load_state(weights)
+            raise ArgumentError(f"{path} does not fit this training: {error}") from error
+
+    def _signature(self) -> dict[str, Any]:
+        """What must be the same for a resumed training to give the same figures."""
+        return {
+            "samples": self.size,
+            "batch_size": self._batch_size,
+            "shuffle": self._rng is not None,
+            "loss": getattr(self._loss, "__name__", type(self._loss).__name__),
+            "optimizer": type(self.optimizer).__name__,
+            "figures": self.columns,
+            "callbacks": [type(callback).__name__ for callback in self._remembering()],
+        }
+
+    def _remembering(self) -> list[Callback]:
+        """The callbacks that have a state to keep."""
+        return [callback for callback in self._callbacks if callback.state()]
+
+
+def accumulate(
+    example: Example, batch: Sequence[tuple[Row, Target]], outputs: list[Output]
+) -> float:
+    """Adds the gradient of the batch's mean loss to the parameters' `grad`.
+
+    Args:
+        example: from a row and a target to (loss, output).
+        batch: the samples.
+        outputs: where to append the outputs, as plain numbers.
+
+    Returns:
+        The sum of the losses.
+    """
+    total, share = 0.0, 1 / len(batch)
+    for row, target in batch:
+        loss, output = example(row, target)
+        (loss * share).backward()
+        total += loss.data
+        outputs.append(plain(output))
+    return total
+
+
+def evaluate(
+    example: Example, rows: Sequence[Row], targets: Sequence[Target]
+) -> tuple[float, list[Output]]:
+    """The sum of the losses, and the outputs as plain numbers; no gradients."""
+    total, outputs = 0.0, []
+    for row, target in zip(rows, targets, strict=True):
+        loss, output = example(row, target)
+        total += loss.data
+        outputs.append(plain(output))
+    return total, outputs
+
+
+def plain(output: Any) -> Output:
+    """A model's output as numbers: a float, or a list of floats.
+
+    Example:
+        >>> plain([Value(1.0), Value(2.0)])
+        [1.0, 2.0]
+    """
+    if isinstance(output, list | tuple):
+        return [value.data if isinstance(value, Value) else value for value in output]
+    return output.data if isinstance(output, Value) else float(output)
+
+
+def _limit(what: str, limit: float | None) -> float | None:
+    return None if limit is None else number(what, limit, zero=False)
+
+
+def _named_schedule(name: str, updates: int) -> Schedule:
+    """The schedule of that name, laid out over all `updates`."""
+    warm = math.ceil(updates / 10)
+    schedules: dict[str, Schedule] = {
+        "constant": Constant(),
+        "step": Step(math.ceil(updates / 3)),
+        "linear": Linear(updates),
+        "cosine": Cosine(updates),
+        "warmup": Warmup(warm, Cosine(max(updates - warm, 1))),
+    }
+    return choose("schedule", name, schedules)
+
+
+def _same_size(name: str, row: Row, like: Row) -> None:
+    if len(row) != len(like):
+        raise ShapeError(f"{name} has rows of {len(row)} numbers, x of {len(like)}")
+
+
+def _hold_out(
+    rows: list[Row], targets: list[Target], share: float, seed: int
+) -> tuple[list[Row], list[Target], tuple[list[Row], list[Target]]]:
+    """The samples without a random `share` of them, and that share."""
+    count = round(number("fit: validation", share, high=1, zero=False) * len(rows))
+    if not 0 < count < len(rows):
+        raise DataError(f"validation={share} of {len(rows)} rows leaves one side empty")
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    out, left = sorted(order[:count]), sorted(order[count:])
+    held_out = [rows[i] for i in out], [targets[i] for i in out]
+    return [rows[i] for i in left], [targets[i] for i in left], held_out

@@ -1,0 +1,131 @@
+"""Progress: a live bar on a terminal, plain lines elsewhere.
+
+Both are callbacks. The bar shows the epoch, the figures of the last one, samples a second and the
+time left; the lines are about twenty however many epochs there are, so that a log stays short.
+"""
+
+import math
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from gradloom.errors import ArgumentError
+from gradloom.train.callbacks import Callback
+from gradloom.train.history import Record
+
+if TYPE_CHECKING:
+    from gradloom.train.fit import Training
+
+Progress = Literal["auto", "bar", "lines", "silent"]
+
+LINES = 20  # about as many as fit on a screen
+_UNSHOWN = {"epoch", "gradient_norm", "learning_rate", "seconds"}
+
+
+def progress_callback(kind: Progress = "auto") -> Callback:
+    """The callback that shows a training's progress.
+
+    Args:
+        kind: "bar" needs `rich`; "auto" is a bar where standard output is a terminal and rich is
+            installed, and lines elsewhere; "silent" shows nothing.
+
+    Raises:
+        ArgumentError: another kind.
+
+    Example:
+        >>> type(progress_callback("lines")).__name__
+        'ProgressLines'
+    """
+    if kind == "silent":
+        return Callback()
+    if kind == "lines":
+        return ProgressLines()
+    if kind not in ("auto", "bar"):
+        raise ArgumentError(f"progress is {kind!r}: give 'auto', 'bar', 'lines' or 'silent'")
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:
+        return ProgressLines()
+    return ProgressBar() if kind == "bar" or Console().is_terminal else ProgressLines()
+
+
+def figures(record: Record) -> str:
+    """The losses and metrics of a record as text.
+
+    Example:
+        >>> figures({"epoch": 3, "loss": 0.25, "validation_loss": 0.5, "seconds": 1.0})
+        'loss 0.2500  validation loss 0.5000'
+    """
+    shown = {name: value for name, value in record.items() if name not in _UNSHOWN}
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
+
+
+class ProgressLines(Callback):
+    """Prints about twenty lines over the training, the first and the last epoch among them."""
+
+    def on_start(self, training: "Training") -> None:
+        self._started, self._first = perf_counter(), training.epoch
+
+    def on_epoch(self, training: "Training") -> None:
+        epoch, epochs = training.epoch, training.epochs
+        if epoch == self._first + 1 or epoch % math.ceil(epochs / LINES) == 0 or epoch == epochs:
+            done = epoch - self._first
+            seconds = perf_counter() - self._started
+            print(
+                f"epoch {epoch}/{epochs}  {figures(training.history.records[-1])}  "
+                f"{done * training.size / seconds:,.0f} samples/s  "
+                f"{clock(seconds / done * (epochs - epoch))} left",
+                flush=True,
+            )
+
+    def on_end(self, training: "Training") -> None:
+        if training.history.ended:
+            print(training.history.ended, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """A duration as minutes and seconds.
+
+    Example:
+        >>> clock(83.2)
+        '1:23'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}"
+
+
+class ProgressBar(Callback):
+    """A live bar by `rich`: epoch, figures, samples a second, time left."""
+
+    def on_start(self, training: "Training") -> None:
+        from rich import progress
+
+        self._bar: Any = progress.Progress(
+            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            progress.BarColumn(bar_width=20),
+            progress.TextColumn("{task.fields[figures]}"),
+            progress.TextColumn("{task.speed:,.0f} samples/s"),
+            progress.TimeRemainingColumn(compact=True),
+        )
+        records = training.history.records
+        self._task = self._bar.add_task(
+            "",
+            total=training.size * training.epochs,
+            completed=training.size * training.epoch,
+            epoch=training.epoch,
+            epochs=training.epochs,
+            figures=figures(records[-1]) if records else "",
+        )
+        self._bar.start()
+
+    def on_batch(self, training: "Training", size: int, loss: float) -> None:
+        shown = training.history.records[-1] if training.history else {"loss": loss}
+        self._bar.update(self._task, advance=size, figures=figures({**shown, "loss": loss}))
+
+    def on_epoch(self, training: "Training") -> None:
+        shown = figures(training.history.records[-1])
+        self._bar.update(self._task, epoch=training.epoch, figures=shown)
+
+    def on_end(self, training: "Training") -> None:
+        self._bar.stop()
+        if training.history.ended:
+            self._bar.console.print(training.history.ended, highlight=False)

@@ -1,1 +1,157 @@
-"""Gradloom: a scalar autograd engine. Write scalars. Run arrays."""
+"""Gradloom: a scalar autograd engine. Write scalars. Run arrays.
+
+    >>> from gradloom import Value
+    >>> a, b = Value(2.0), Value(-3.0)
+    >>> loss = (a * b + 10.0).tanh()
+    >>> loss.backward()
+    >>> f"{a.grad:.4f}"
+    '-0.0040'
+
+Importing it loads the standard library alone; `gradloom.nn` and `gradloom.fit` come when they
+are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gradloom.core.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from gradloom.core.check import GradcheckReport, detect_anomaly, gradcheck
+from gradloom.core.ops import (
+    abs,
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    ceil,
+    cos,
+    cosh,
+    detach,
+    dot,
+    elu,
+    erf,
+    erfc,
+    exp,
+    expm1,
+    floor,
+    gelu,
+    hypot,
+    leaky_relu,
+    log,
+    log1p,
+    log2,
+    log10,
+    log_softmax,
+    logsumexp,
+    max,
+    min,
+    pow,
+    reciprocal,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    sinh,
+    softmax,
+    softplus,
+    sqrt,
+    square,
+    sum,
+    tan,
+    tanh,
+    where,
+)
+from gradloom.core.value import Value
+from gradloom.errors import GradloomError
+
+if TYPE_CHECKING:
+    from gradloom import nn as nn
+    from gradloom.train import fit as fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GradcheckReport",
+    "GradloomError",
+    "Value",
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "detach",
+    "detect_anomaly",
+    "dot",
+    "elu",
+    "erf",
+    "erfc",
+    "exp",
+    "expm1",
+    "fit",
+    "floor",
+    "gelu",
+    "grad",
+    "gradcheck",
+    "hessian",
+    "hvp",
+    "hypot",
+    "jacobian",
+    "jvp",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "min",
+    "nn",
+    "pow",
+    "reciprocal",
+    "relu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinh",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "square",
+    "sum",
+    "tan",
+    "tanh",
+    "value_and_grad",
+    "vjp",
+    "where",
+]
+
+# What is loaded when first asked for: the name, and the module and attribute behind it.
+_LATER = {
+    "nn": ("gradloom.nn", None),
+    "fit": ("gradloom.train", "fit"),
+    "save_model": ("gradloom.train", "save_model"),
+    "load_model": ("gradloom.train", "load_model"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'gradloom' has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

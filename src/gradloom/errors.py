@@ -8,7 +8,6 @@
     ├── NotANumberError   (TypeError)        something that is no number where a number belongs
     ├── LostGradientError (TypeError)        a conversion that would silently drop the gradient
     ├── AnomalyError      (ArithmeticError)  the first NaN or infinity, under detect_anomaly()
-    ├── GradcheckError    (AssertionError)   a gradient that disagrees with finite differences
     └── RunFolderError    (OSError)          a run folder that is missing, damaged or in the way
 
 Every message says what was wrong, where, and what to do instead, in one line.
@@ -45,10 +44,6 @@ class LostGradientError(GradloomError, TypeError):
 
 class AnomalyError(GradloomError, ArithmeticError):
     """An operation made the first NaN or infinity, forward or backward."""
-
-
-class GradcheckError(GradloomError, AssertionError):
-    """A gradient disagrees with finite differences."""
 
 
 class RunFolderError(GradloomError, OSError):

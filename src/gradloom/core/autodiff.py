@@ -22,7 +22,7 @@ from typing import Any
 
 from gradloom.core import tree
 from gradloom.core.operand import Operand
-from gradloom.core.ops import Op, Scalar, apply
+from gradloom.core.table import Op, Scalar, apply
 from gradloom.errors import ArgumentError, ShapeError
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from gradloom.core import tree, value
 from gradloom.core.autodiff import value_and_grad
-from gradloom.core.ops import primal
+from gradloom.core.table import primal
 from gradloom.core.value import Value
 from gradloom.errors import AnomalyError
 

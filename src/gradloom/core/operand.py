@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Self
 
 from gradloom.core import ops
-from gradloom.core.ops import Op, Scalar, primal
+from gradloom.core.table import Op, Scalar, primal
 from gradloom.errors import LostGradientError
 
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gradloom.core.ops import as_number
+from gradloom.core.table import as_number
 
 # Where the leaves go: None stands for a leaf, a list, tuple or dict for itself.
 Structure = Any

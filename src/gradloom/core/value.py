@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from gradloom.core import collector, copying, ops
 from gradloom.core.operand import Operand
-from gradloom.core.ops import Op, Scalar, as_number
+from gradloom.core.table import Op, Scalar, as_number
 
 
 class Watcher(Protocol):

@@ -288,7 +288,7 @@ def _draw(run: "Run", experiment: "Experiment") -> list[str]:
             list(y),
             names=inputs,
             classes=classes,
-            held_out=[i in parts["test"] for i in range(len(frame))],
+            test=[i in parts["test"] for i in range(len(frame))],
         )
     for name, figure in pictures.items():
         plots.save(figure, run.folder / name)

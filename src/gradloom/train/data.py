@@ -120,7 +120,8 @@ def _read_csv(path: Path) -> "pd.DataFrame":
         ) from error
     head = text.lstrip("\r\n").partition("\n")[0]
     separator = max(",;\t|", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines_in = io.StringIO(text, newline="")
+    reader = csv.reader(lines_in, delimiter=separator, skipinitialspace=True, strict=True)
     lines: list[list[str | None]] = []
     header: list[str] = []
     try:

@@ -225,15 +225,14 @@ class Training:
         """
         output = self.model(self._samples[0][0])
         for name, targets in (("y", self._samples[1]), ("validation y", self._validation[1])):
-            if targets and isinstance(targets[0], list):
-                tried = {0: targets[0]}
-            else:
-                tried = {i: t for t, i in {t: i for i, t in enumerate(targets)}.items()}
-            for i, target in tried.items():
+            first: dict[float | None, int] = {}
+            for i, target in enumerate(targets):  # of lists, equally long, the first will do
+                first.setdefault(None if isinstance(target, list) else target, i)
+            for i in first.values():
                 try:
-                    value = self._loss(output, target)
+                    value = self._loss(output, targets[i])
                 except GradloomError as error:
-                    raise DataError(f"{name}[{i}] is {target!r}: {error}") from error
+                    raise DataError(f"{name}[{i}] is {targets[i]!r}: {error}") from error
                 if not isinstance(value, Value):
                     raise ArgumentError(
                         f"the loss returned {value!r}: it must return a Value made from the output"

@@ -251,10 +251,6 @@ def _learn_inputs(frame: pd.DataFrame) -> list[Numbers | Categories]:
         fill, scale = (step for _, step in learned["numbers"].steps)
         for figures in zip(numbers, fill.statistics_, scale.mean_, scale.scale_, strict=True):
             inputs.append(Numbers(figures[0], *map(float, figures[1:])))
-            if not np.isfinite(figures[1:]).all():
-                raise DataError(
-                    f"the numbers of column {figures[0]!r} are too large to scale: divide them"
-                )
     if categories:
         fill, code = (step for _, step in learned["categories"].steps)
         for name, commonest, known in zip(
@@ -332,17 +328,18 @@ def is_numbers(column: "pd.Series[Any]") -> bool:
         >>> is_numbers(pd.Series(["1.5", None])), is_numbers(pd.Series(["1.5", "red"]))
         (True, False)
     """
-    if pd.api.types.is_bool_dtype(column):
-        return False
-    numbers = pd.to_numeric(column, errors="coerce")
-    return bool(pd.api.types.is_numeric_dtype(numbers) and (numbers.isna() == column.isna()).all())
+    types = pd.api.types
+    if types.is_object_dtype(column) or types.is_string_dtype(column):
+        return bool((pd.to_numeric(column, errors="coerce").isna() == column.isna()).all())
+    return types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
 
 
 def column_numbers(column: "pd.Series[Any]") -> "NDArray[np.float64]":
     """The column as floats, NaN in its gaps.
 
     Raises:
-        DataError: text or infinity in it; the message gives the row.
+        DataError: text, infinity or a number beyond 1e100 in it (too large to scale); the message
+            gives the row.
 
     Example:
         >>> column_numbers(pd.Series(["1.5", None]))
@@ -350,12 +347,12 @@ def column_numbers(column: "pd.Series[Any]") -> "NDArray[np.float64]":
     """
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     text = np.isnan(numbers) & column.notna().to_numpy()
-    for wrong, advice in ((text, "a number is needed"), (np.isinf(numbers), "correct or empty it")):
+    huge = np.abs(numbers) > 1e100
+    for wrong, advice in ((text, "a number is needed"), (huge, "too large: correct or empty it")):
         if wrong.any():
             row = int(wrong.argmax())
-            raise DataError(
-                f"column {column.name!r}, row {row + 1}: {column.iloc[row]!r}: {advice}"
-            )
+            value = column.tolist()[row]
+            raise DataError(f"column {column.name!r}, row {row + 1}: {value!r}: {advice}")
     return numbers
 
 

@@ -49,14 +49,18 @@ def progress_callback(kind: Progress = "auto") -> Callback:
 
 
 def figures(record: Record) -> str:
-    """The losses and metrics of a record as text.
+    """The losses and metrics of a record as text, those of held-out samples in parentheses.
 
     Example:
         >>> figures({"epoch": 3, "loss": 0.25, "validation_loss": 0.5, "seconds": 1.0})
-        'loss 0.2500  validation loss 0.5000'
+        'loss 0.2500 (0.5000)'
     """
-    shown = {name: value for name, value in record.items() if name not in _UNSHOWN}
-    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
+    parts = []
+    for name, value in record.items():
+        if name not in _UNSHOWN and not name.startswith("validation_"):
+            held_out = record.get(f"validation_{name}")
+            parts.append(f"{name} {value:.4f}" + (f" ({held_out:.4f})" if held_out is not None else ""))
+    return "  ".join(parts)
 
 
 class ProgressLines(Callback):
@@ -99,33 +103,41 @@ class ProgressBar(Callback):
     def on_start(self, training: "Training") -> None:
         from rich import progress
 
+        self._started = perf_counter()
+        self._learned = 0
         self._bar: Any = progress.Progress(
-            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            progress.BarColumn(bar_width=20),
+            progress.TextColumn("epoch {task.fields[epoch]}"),
+            progress.BarColumn(bar_width=12),
             progress.TextColumn("{task.fields[figures]}"),
-            progress.TextColumn("{task.speed:,.0f} samples/s"),
             progress.TimeRemainingColumn(compact=True),
         )
-        records = training.history.records
         self._task = self._bar.add_task(
             "",
             total=training.size * training.epochs,
             completed=training.size * training.epoch,
-            epoch=training.epoch,
-            epochs=training.epochs,
-            figures=figures(records[-1]) if records else "",
+            epoch=f"{training.epoch}/{training.epochs}",
+            figures="",
         )
         self._bar.start()
 
     def on_batch(self, training: "Training", size: int, loss: float) -> None:
-        shown = training.history.records[-1] if training.history else {"loss": loss}
-        self._bar.update(self._task, advance=size, figures=figures({**shown, "loss": loss}))
+        self._learned += size
+        shown = training.history.records[-1] if training.history else {}
+        self._show(training, {**shown, "loss": loss}, size)
 
     def on_epoch(self, training: "Training") -> None:
-        shown = figures(training.history.records[-1])
-        self._bar.update(self._task, epoch=training.epoch, figures=shown)
+        self._show(training, training.history.records[-1], 0)
 
     def on_end(self, training: "Training") -> None:
         self._bar.stop()
         if training.history.ended:
             self._bar.console.print(training.history.ended, highlight=False)
+
+    def _show(self, training: "Training", record: Record, size: int) -> None:
+        rate = self._learned / (perf_counter() - self._started)
+        self._bar.update(
+            self._task,
+            advance=size,
+            epoch=f"{training.epoch}/{training.epochs}",
+            figures=f"{figures(record)}  {rate:,.0f} samples/s",
+        )

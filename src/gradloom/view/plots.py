@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from gradloom.errors import DataError
 from gradloom.train.files import write_whole
@@ -29,7 +30,9 @@ _DPI = 150
 
 
 def loss_curve(history: History) -> Figure:
-    """The loss by epoch, on a logarithmic scale: training, validation where there is one, the best.
+    """The loss by epoch: training, validation where there is one, and the best epoch.
+
+    The scale is logarithmic where the loss falls by more than a factor of three.
 
     Args:
         history: of at least one epoch.
@@ -49,8 +52,12 @@ def loss_curve(history: History) -> Figure:
         axes.plot(epochs, history["validation_loss"], color=_INK, label="validation")
     label = f"best: {best[history.monitor]:.3g} in epoch {best['epoch']}"
     axes.plot(best["epoch"], best[history.monitor], "o", color=_ACCENT, label=label, zorder=3)
-    if min(history["loss"] + history[history.monitor]) > 0:
+    losses = history["loss"] + history[history.monitor]
+    if 0 < 3 * min(losses) < max(losses):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(visible=True, which="major", color="#e2e8f0", linewidth=0.8)
@@ -65,7 +72,7 @@ def decision_boundary(
     *,
     names: tuple[str, str] = ("x", "y"),
     classes: Sequence[str] | None = None,
-    held_out: Sequence[bool] | None = None,
+    test: Sequence[bool] | None = None,
     resolution: int = 60,
 ) -> Figure:
     """What a model says all over the plane of its two inputs, under the samples.
@@ -76,7 +83,7 @@ def decision_boundary(
         y: n class indices, or n numbers.
         names: of the two inputs.
         classes: the names of the k classes; None where `predict` gives numbers.
-        held_out: for each sample, whether training never saw it; those get a dark rim.
+        test: for each sample, whether it is one to test on; those get a dark rim.
         resolution: points along each side of the grid on which `predict` is asked.
 
     Raises:
@@ -108,13 +115,13 @@ def decision_boundary(
         palette = _palette(len(classes))
         colors = palette[np.array(y, dtype=int)]
         _paint_classes(axes, across, up, surface, palette)
-    unseen = np.array(held_out if held_out is not None else [False] * len(x))
-    for shown, edge, width in ((~unseen, "white", 0.5), (unseen, "black", 1.0)):
+    rimmed = np.array(test if test is not None else [False] * len(x))
+    for shown, edge, width in ((~rimmed, "white", 0.5), (rimmed, "black", 1.0)):
         axes.scatter(
             *points[shown].T, c=colors[shown], s=26, edgecolors=edge, linewidths=width, zorder=3
         )
     axes.set(xlabel=names[0], ylabel=names[1], xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
-    _explain_points(axes, classes, unseen)
+    _explain_points(axes, classes, rimmed.any())
     return figure
 
 
@@ -231,17 +238,16 @@ def _paint_classes(
 
 
 def _explain_points(
-    axes: "Axes", classes: Sequence[str] | None, unseen: "NDArray[np.bool_]"
-) -> None:
-    """A legend of the classes, and of the rim of held-out samples."""
+    axes: "Axes", classes: Sequence[str] | None, rimmed: bool) -> None:
+    """A legend of the classes, and of the rim of test samples."""
     style = {"linestyle": "", "marker": "o", "markersize": 5.5}
     handles = [
         Line2D([], [], color=color, label=_shorten(name), **style)  # type: ignore[arg-type]
         for name, color in zip(classes or [], _palette(len(classes or [])), strict=True)
     ]
-    if unseen.any():
+    if rimmed:
         rim = {"markerfacecolor": "white", "markeredgecolor": "black"}
-        handles.append(Line2D([], [], label="held out", **style, **rim))  # type: ignore[arg-type]
+        handles.append(Line2D([], [], label="test", **style, **rim))  # type: ignore[arg-type]
     if handles:
         axes.legend(handles=handles, framealpha=0.85, edgecolor="none", fontsize="small")
 

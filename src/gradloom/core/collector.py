@@ -11,7 +11,7 @@ alone, and so are those that set thresholds of their own or switch the collector
 
 import gc
 
-SMALL = 10_000  # nodes; up to here the collector costs little
+SMALL = 2_000  # nodes; up to here the collector costs little
 PASSES = 10  # large passes between collections, as Python counts its generations
 
 _usual = gc.get_threshold()[0]  # the program's own, at the time of import

@@ -258,40 +258,35 @@ def _topological(root: Value) -> list[Value]:
     """Every result below `root`, operands before what was made from them; `root` comes last.
 
     A walk depth first, with a list in place of recursion so that no graph is too deep. Leaves
-    are left out, for they pass nothing on. The gradient of each result is set to a zero made
-    for this walk alone: finding that very object means "been here", and saves a set as large as
-    the graph.
+    are left out, for they pass nothing on. Where the walk has been stands in the gradients: two
+    floats made for this walk alone mark the results whose operands are being visited and those
+    that are done, at 0. That saves a set as large as the graph.
     """
-    zero = float()  # noqa: UP018 - a literal 0.0 would be one object for all walks
+    zero, entered = float(), float()  # noqa: UP018 - literals would be one object for all walks
     order: list[Value] = []
-    waiting: list[Any] = []  # results, and on top of each its operands still to be visited
-    node = root
-    while True:
-        node.grad = zero
-        waiting.append(node)
-        left = node._left
-        if type(left) is tuple:
-            waiting.append(iter(left))
-        else:
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if node.grad is entered:  # all that it was made from is in the list now
+            node.grad = zero
+            order.append(node)
+            continue
+        while node.grad is not zero:
+            node.grad = entered
+            waiting.append(node)
+            left = node._left
+            if type(left) is tuple:
+                waiting += [
+                    x
+                    for x in left
+                    if type(x) is not float and x._left is not None and x.grad is not zero
+                ]
+                break
             if node._dright is not None:
                 right = node._right
                 if right._left is not None and right.grad is not zero:
-                    waiting.append(iter((right,)))
-            if left._left is not None and left.grad is not zero:
-                node = left
-                continue
-        while waiting:
-            top = waiting.pop()
-            if type(top) is Value:
-                order.append(top)  # all that it was made from is in the list
-                continue
-            for x in top:
-                if type(x) is not float and x._left is not None and x.grad is not zero:
-                    waiting.append(top)
-                    node = x
-                    break
-            else:
-                continue
-            break
-        else:
-            return order
+                    waiting.append(right)
+            if left._left is None:
+                break
+            node = left
+    return order

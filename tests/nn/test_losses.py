@@ -208,7 +208,7 @@ class TestSizes:
 class TestTargets:
     @pytest.mark.parametrize("k", [3, 100])
     def test_beyond_the_classes_are_refused(self, k: int) -> None:
-        with pytest.raises(DataError, match=f"3 logits are of classes 0 to 2, not {k}"):
+        with pytest.raises(DataError, match=f"of 3 logits a target is 0 to 2, got {k}"):
             cross_entropy([[1.0, 2.0, 3.0]] * 2, [0, k])
 
     @pytest.mark.parametrize("k", [-1, 1.0, True, "1", None])

@@ -119,7 +119,7 @@ def cross_entropy(logits: Sequence[Any], target: int | Sequence[int]) -> Scalar:
         k = whole("cross_entropy: a target", k, least=0)
         if k >= classes:
             raise DataError(
-                f"cross_entropy: {classes} logits are of classes 0 to {classes - 1}, not {k}"
+                f"cross_entropy: of {classes} logits a target is 0 to {classes - 1}, got {k}"
             )
         # log Σⱼ exp(xⱼ) - xₖ, the largest taken off first: it cancels, and its rounding with it.
         top = ops.max(x)

@@ -8,6 +8,7 @@ timed, all gradients must agree.
 
     python benchmarks/eager.py              # all engines that are installed, both sizes
     python benchmarks/eager.py --json FILE  # the figures as JSON too
+    python benchmarks/eager.py --quick      # one short round, to see that it runs
 
 The peers come with `pip install -e '.[bench]'`. CasADi is a symbolic tool: its time is that of
 making the expression, its gradient and one evaluation, which is what an eager engine does anew
@@ -19,7 +20,6 @@ import gc
 import importlib
 import importlib.metadata
 import json
-import os
 import platform
 import random
 import statistics
@@ -27,8 +27,8 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,13 @@ SECONDS = 1.5  # of timing in each process and size, at least three repetitions
 def parameters() -> list[float]:
     """The numbers that all engines start from."""
     rng = random.Random(0)
-    count = sum((nin + 1) * nout for nin, nout in zip(SHAPE, SHAPE[1:], strict=False))
+    count = sum((nin + 1) * nout for nin, nout in pairwise(SHAPE))
     return [rng.uniform(-1, 1) for _ in range(count)]
 
 
 def samples(nodes: int) -> list[tuple[list[float], float]]:
     """Inputs and targets: as many as make a graph of about this many operations."""
-    pairs = list(zip(SHAPE, SHAPE[1:], strict=False))
+    pairs = list(pairwise(SHAPE))
     per_sample = sum(2 * nin * nout for nin, nout in pairs) + sum(SHAPE[1:-1]) + 3
     rng = random.Random(1)
     count = max(1, round(nodes / per_sample))
@@ -65,7 +65,7 @@ def loss(
     for x, target in data:
         signal: list[Any] = list(x)
         at = 0
-        for nin, nout in zip(SHAPE, SHAPE[1:], strict=False):
+        for nin, nout in pairwise(SHAPE):
             outputs = []
             for _ in range(nout):
                 act = w[at + nin]
@@ -174,7 +174,7 @@ ENGINES: dict[str, tuple[Callable[[], Work], str]] = {
 }
 
 
-def measure(engine: str) -> dict[str, Any]:
+def measure(engine: str, seconds: float) -> dict[str, Any]:
     """The figures of one process: nanoseconds and bytes a node for each size."""
     work = ENGINES[engine][0]()
     numbers = parameters()
@@ -184,7 +184,7 @@ def measure(engine: str) -> dict[str, Any]:
         _, nodes = loss([0.0] * len(numbers), data, lambda x: x)
         times, frees = [], []
         start = time.perf_counter()
-        while len(times) < 3 or time.perf_counter() - start < SECONDS:
+        while len(times) < 3 or time.perf_counter() - start < seconds:
             t0 = time.perf_counter()
             kept = work(numbers, data)
             t1 = time.perf_counter()
@@ -215,10 +215,10 @@ def bytes_a_node(work: Work, numbers: list[float]) -> float:
     return held / nodes
 
 
-def run(engine: str) -> dict[str, Any]:
+def run(engine: str, seconds: float) -> dict[str, Any]:
     """`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--engine", engine]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    command = [sys.executable, __file__, "--engine", engine, "--seconds", str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{engine} failed:\n{done.stderr}")
     return json.loads(done.stdout)
@@ -235,12 +235,12 @@ def installed() -> dict[str, str]:
     return versions
 
 
-def compare(versions: dict[str, str]) -> dict[str, Any]:
-    """All engines in turn, `ROUNDS` times; medians over the rounds."""
+def compare(versions: dict[str, str], rounds_of_each: int, seconds: float) -> dict[str, Any]:
+    """All engines in turn, round after round; medians over the rounds."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in versions}
-    for _ in range(ROUNDS):
+    for _ in range(rounds_of_each):
         for name in versions:
-            rounds[name].append(run(name))
+            rounds[name].append(run(name, seconds))
     ours = rounds["gradloom"][0]["gradient"]
     table: dict[str, Any] = {}
     for name, runs in rounds.items():
@@ -290,12 +290,15 @@ def show(table: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     if options.engine:
-        print(json.dumps(measure(options.engine)))
+        print(json.dumps(measure(options.engine, options.seconds)))
         return
-    table = compare(installed())
+    rounds, seconds = (1, 0.0) if options.quick else (ROUNDS, options.seconds)
+    table = compare(installed(), rounds, seconds)
     show(table)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")

@@ -140,6 +140,10 @@ def apply(op: Op, *operands: Scalar) -> Scalar:
     >>> apply(OPS["*"], 2, 3)
     6.0
     """
+    kinds = set(map(type, operands)) - {float}
+    if all(getattr(kind, "_level", None) == 0 for kind in kinds):  # the everyday case, at a glance
+        values = (x for x in operands if type(x) is not float)
+        return next(values)._apply(op, operands) if kinds else op.evaluate(*operands)
     top, highest, checked = None, -1, []
     for x in operands:
         level = -1 if type(x) is float else getattr(x, "_level", None)

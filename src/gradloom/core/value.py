@@ -180,13 +180,13 @@ class Value(Operand):
                 z = op.evaluate(x, y)
                 out = _node(op.symbol, z, a, b, left(z, x, y), right(z, x, y))
         else:
-            numbers = [x if type(x) is float else x.data for x in operands]
             wanted = [type(x) is not float for x in operands]
+            numbers = [x.data if want else x for x, want in zip(operands, wanted, strict=True)]
             y = op.evaluate(*numbers)
             local = op.derivatives(y, numbers, wanted)
             out = _node(op.symbol, y, tuple(operands), None, local)
-        if op.masks and out._right is None and out._dleft == 0.0:
-            out._dleft = None
+        if op.masks and out._dleft == 0.0:
+            out._dleft = out._dright = None
         if watcher is not None:
             watcher.made(out)
         return out
@@ -217,13 +217,14 @@ class Value(Operand):
                 node._backward()
                 watcher.passed(node)
             return
-        for node in order:
+        for node in order:  # node._backward() spelled out: a call costs more than the arithmetic
+            grad = node.grad
             left = node._left
             if type(left) is tuple:
-                node._backward()
+                for operand, local in zip(left, node._dleft, strict=True):
+                    if local is not None:
+                        operand.grad += local * grad
                 continue
-            # node._backward() spelled out: a call would cost as much as the arithmetic.
-            grad = node.grad
             if (local := node._dleft) is not None:
                 left.grad += local * grad
             if (local := node._dright) is not None:

@@ -93,11 +93,12 @@ class Value(Operand):
     @property
     def _operands(self) -> tuple["Value | float", ...]:
         """The operands in order, plain numbers among them as they are."""
-        left, right = self._left, self._right
+        left = self._left
         if left is None:
             return ()
         if type(left) is tuple:
             return left
+        right = self._right
         if right is None:
             return (left,)
         return (*right, left) if type(right) is tuple else (left, right)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradloom.errors import DataError, RunFolderError
 from gradloom.nn import MLP
-from gradloom.nn.checks import choose, number
+from gradloom.nn.checks import choose, number, whole
 from gradloom.train.callbacks import Checkpoint, EarlyStopping
 from gradloom.train.data import Table, load_table
 from gradloom.train.files import write_json
@@ -150,6 +150,7 @@ def _split(column: "pd.Series[Any]", task: Task, settings: Settings) -> Parts:
 
     test = number("test_size", settings.test_size, high=1, zero=False)
     validation = number("validation_size", settings.validation_size, high=1 - test, zero=False)
+    seed = whole("seed", settings.seed, least=0) % 2**32  # what NumPy's generator takes
     left = list(range(len(column)))
     parts: Parts = {}
     for part, share in (("test", test), ("validation", validation / (1 - test))):
@@ -157,7 +158,7 @@ def _split(column: "pd.Series[Any]", task: Task, settings: Settings) -> Parts:
             left, parts[part] = train_test_split(
                 left,
                 test_size=share,
-                random_state=settings.seed,
+                random_state=seed,
                 stratify=column.iloc[left] if task == "classification" else None,
             )
         except ValueError as error:

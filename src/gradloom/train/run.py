@@ -147,11 +147,13 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
             else "train again"
         )
         raise RunFolderError(f"{folder} holds no {MODEL}: the run was not finished; {advice}")
-    saved = read_json(folder / PREPROCESSING)
+    saved, metrics = read_json(folder / PREPROCESSING), read_json(folder / METRICS)
     try:
         preprocessing = Preprocessing.from_json(saved)
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / PREPROCESSING} is damaged: train again") from error
+    if not isinstance(metrics, dict) or metrics.keys() != {"network", "linear"}:
+        raise RunFolderError(f"{folder / METRICS} is damaged: train again")
     model = load_model(folder / MODEL)
     if getattr(model, "nin", None) != preprocessing.width:
         raise RunFolderError(
@@ -165,7 +167,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         settings=settings,
         config=config,
         history=History.load(folder / HISTORY),
-        metrics=read_json(folder / METRICS),
+        metrics=metrics,
     )
 
 

@@ -11,15 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Self
 
 from gradloom.core import ops
-from gradloom.core.table import Op, Scalar, primal
-from gradloom.errors import LostGradientError
+from gradloom.core.table import Op, Scalar, as_number, primal
+from gradloom.errors import LostGradientError, NotANumberError
 
 
 def _compare(how: Callable[[float, float], bool], a: "Operand", b: object) -> bool:
     """Compare the numbers, not the graphs; what is no number is left to Python's own rules."""
     if isinstance(b, Operand):
         return how(primal(a), primal(b))
-    return how(primal(a), b) if isinstance(b, numbers.Real) else NotImplemented  # type: ignore[arg-type]
+    if isinstance(b, numbers.Real):
+        return how(primal(a), b)  # type: ignore[arg-type]
+    try:  # a truth value or an array without axes of NumPy's
+        return how(primal(a), as_number(b))
+    except NotANumberError:
+        return NotImplemented  # type: ignore[no-any-return]
 
 
 class Operand:
@@ -110,7 +115,7 @@ class Operand:
     def __format__(self, spec: str) -> str:
         return format(primal(self), spec) if spec else str(self)
 
-    def __float__(self) -> NoReturn:
+    def __float__(self, *_: object) -> NoReturn:
         raise LostGradientError(
             "float() and the functions of math and numpy would lose the gradient of this value; "
             "use Gradloom's own (gradloom.exp(v), not math.exp(v)), or v.data for the plain number"

@@ -178,14 +178,20 @@ def as_number(x: Any) -> float:
             return float(x)
         except OverflowError:
             return inf if x > 0 else -inf
-    if getattr(x, "ndim", None) == 0 and not isinstance(x.item(), complex):
+    is_date = getattr(getattr(x, "dtype", None), "kind", "") in ("m", "M")  # item() may be an int
+    if getattr(x, "ndim", None) == 0 and isinstance(x.item(), numbers.Real) and not is_date:
         return float(x.item())
-    hint = {
-        str: "convert it with float()",
-        complex: "only real numbers have a gradient here; pass .real and .imag as two numbers",
-        type(None): "give it a number (did a function forget to return?)",
-    }.get(type(x), "use one number at a time, e.g. [f(v) for v in values]")
-    shown = "None" if x is None else f"{type(x).__name__} {x!r:.60}"
+    if hasattr(x, "_level"):
+        hint = "it is a value already: use it as it is, or detach() for a constant"
+    elif isinstance(x, numbers.Complex):
+        hint = "only real numbers have a gradient here; pass .real and .imag as two numbers"
+    elif x is None:
+        hint = "give it a number (did a function forget to return?)"
+    elif hasattr(x, "__len__") and not isinstance(x, str | bytes) and getattr(x, "ndim", 1) != 0:
+        hint = "use one number at a time, e.g. [f(v) for v in values]"
+    else:
+        hint = "convert it with float()"
+    shown = "None" if x is None else f"{type(x).__name__} {' '.join(repr(x).split()):.60}"
     raise NotANumberError(f"a number is needed here, not {shown}; {hint}")
 
 

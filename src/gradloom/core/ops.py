@@ -141,11 +141,18 @@ def mod(a: float, b: float) -> float:
     return a % b if b else nan
 
 
+def _power_slope(a: Scalar, b: Scalar) -> Scalar:
+    """b · a^(b-1), and 0 for an exponent of 0 whatever the base: x ** 0 is a constant."""
+    if type(b) is float:
+        return b * pow(a, b - 1.0) if b else 0.0
+    origin = equal(a, 0.0) * equal(b, 0.0)  # elsewhere the plain formula: b may vary as well
+    return b * pow(where(origin, 1.0, a), b - 1.0)
+
+
 @operation(
     "**",
     partials=[
-        # b · a^(b-1), arranged so that b = 0 gives 0 for every a, in higher derivatives too.
-        lambda y, a, b: b * pow(a, where(equal(b, 0.0), 1.0, b - 1.0)),
+        lambda y, a, b: _power_slope(a, b),
         # y · ln a, and 0 where 0 is raised to what is not negative.
         lambda y, a, b: y * log(where(equal(a, 0.0) * less_equal(0.0, b), 1.0, a)),
     ],
@@ -715,7 +722,7 @@ OPS["max"], OPS["min"] = _MAX, _MIN
 
 def _collect(name: str, values: tuple[Any, ...]) -> tuple[Scalar, ...]:
     """The operands of `name(a, b, …)` or `name(iterable)`."""
-    if len(values) == 1 and isinstance(values[0], Iterable):
+    if len(values) == 1 and isinstance(values[0], Iterable) and getattr(values[0], "ndim", 1) != 0:
         values = tuple(values[0])
     if not values:
         raise ShapeError(f"{name}() needs at least one value and got none; guard the empty case")
@@ -769,7 +776,7 @@ def sum(values: Iterable[Scalar]) -> Scalar:
     >>> sum([1.0, 2.0, 3.0])
     6.0
     """
-    return apply(_SUM, *values)
+    return apply(_SUM, *tuple(values))
 
 
 def _dot(*operands: float) -> float:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _FIELDS = ("data", "grad", "_op", "_left", "_right", "_dleft", "_dright", "_name")
 
 
-class _InTurn(threading.local):
-    """The node whose operands have all been copied, in this thread."""
+class _Listed(threading.local):
+    """The nodes being handed out in this thread, by id: they need no list of their own."""
 
-    node: "Value | None" = None
+    nodes: "dict[int, Value]" = {}  # noqa: RUF012 - replaced, never changed
 
 
-_in_turn = _InTurn()
+_listed = _Listed()
 
 
 class _Below:
@@ -37,14 +37,15 @@ class _Below:
         return list, (), None, self._nodes()
 
     def _nodes(self) -> "Iterator[Value]":
-        for node in below(self.root):
-            _in_turn.node = node
-            yield node
-        _in_turn.node = None
+        outer, _listed.nodes = _listed.nodes, below(self.root)
+        try:
+            yield from _listed.nodes.values()
+        finally:
+            _listed.nodes = outer
 
 
-def below(root: "Value") -> "list[Value]":
-    """Every result below `root`, operands first, without `root` itself and without leaves."""
+def below(root: "Value") -> "dict[int, Value]":
+    """Every result below `root` by id, operands first, without `root` itself and leaves."""
     done: dict[int, Value] = {}
     entered: set[int] = set()
     waiting = [root]
@@ -59,7 +60,7 @@ def below(root: "Value") -> "list[Value]":
             if not isinstance(x, float) and x._left is not None and id(x) not in entered:
                 waiting.append(x)
     del done[id(root)]
-    return list(done.values())
+    return done
 
 
 def blank(kind: type["Value"]) -> "Value":
@@ -70,7 +71,8 @@ def blank(kind: type["Value"]) -> "Value":
 def reduce(self: "Value") -> tuple[Any, ...]:
     """How a value is copied: see the module."""
     fields = {name: getattr(self, name) for name in _FIELDS if hasattr(self, name)}
-    deep = self._left is not None and _in_turn.node is not self
+    fields |= getattr(self, "__dict__", {})  # of a subclass without slots
+    deep = self._left is not None and id(self) not in _listed.nodes
     return blank, (type(self),), (_Below(self) if deep else None, fields)
 
 

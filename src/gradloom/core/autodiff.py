@@ -80,8 +80,13 @@ class Dual(Operand):
         y = apply(op, *inner)
         local = op.derivatives(y, inner, mine)
         pairs = zip(operands, local, strict=True)
-        moves = [d * x.tangent for x, d in pairs if d is not None]
+        # A tangent that is plainly 0 moves nothing, even where the derivative is inf.
+        moves = [d * x.tangent for x, d in pairs if d is not None and not _is_zero(x.tangent)]
         return Dual(y, self._level, functools.reduce(lambda a, b: a + b, moves) if moves else 0.0)
+
+
+def _is_zero(tangent: Scalar) -> bool:
+    return type(tangent) is float and tangent == 0.0
 
 
 def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
@@ -136,11 +141,11 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     _, structure = tree.flatten(result)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        leaves, given = tree.flatten(cotangent)
-        if given != structure:
+        leaves = tree.leaves_like(structure, cotangent)
+        if leaves is None:
             raise ShapeError(
                 f"the cotangent must be structured like the result, {tree.describe(structure)}, "
-                f"not like {tree.describe(given)}"
+                f"not like {tree.describe(tree.flatten(cotangent)[1])}"
             )
         return tuple(pull(leaves))
 
@@ -166,11 +171,11 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     """
     level = next(_levels)
     leaves, shape = tree.flatten(list(primals))
-    moves, given = tree.flatten(list(tangents))
-    if given != shape:
+    moves = tree.leaves_like(shape, list(tangents))
+    if moves is None:
         raise ShapeError(
             f"tangents must be structured like the primals, {tree.describe(shape)}, "
-            f"not like {tree.describe(given)}"
+            f"not like {tree.describe(tree.flatten(list(tangents))[1])}"
         )
     inputs = [Dual(x, level, t) for x, t in zip(leaves, moves, strict=True)]
     outputs, result_shape = tree.flatten(f(*tree.unflatten(shape, inputs)))
@@ -182,13 +187,15 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
 
 def _pick(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int]) -> Any:
     """`f` as a function of the chosen arguments alone, and those arguments."""
-    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    chosen = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
     for i in chosen:
         if not -len(args) <= i < len(args):
             raise ArgumentError(
                 f"argnums={argnums} asks for argument {i}, but {tree.name(f)} was called with "
                 f"{len(args)} positional arguments; count from 0"
             )
+    if len({i % len(args) for i in chosen}) < len(chosen):
+        raise ArgumentError(f"argnums={argnums} names an argument twice; name each once")
 
     def picked(*some: Any) -> Any:
         every = list(args)
@@ -197,6 +204,16 @@ def _pick(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[
         return f(*every)
 
     return picked, [args[i] for i in chosen]
+
+
+def _pick_one(f: Callable[..., Any], args: tuple[Any, ...], argnum: int) -> Any:
+    """`_pick` for one argument."""
+    if isinstance(argnum, Sequence):
+        raise ArgumentError(
+            f"argnum={argnum} must be one argument's number here; take them one after another, "
+            "or pass the arguments as one list"
+        )
+    return _pick(f, args, argnum)
 
 
 def value_and_grad(
@@ -226,7 +243,7 @@ def value_and_grad(
                 f"{tree.describe(tree.flatten(result)[1])}: use jacobian, or return one entry"
             )
         found = pull([1.0])
-        return result, found[0] if isinstance(argnums, int) else tuple(found)
+        return result, tuple(found) if isinstance(argnums, Sequence) else found[0]
 
     return both
 
@@ -282,7 +299,7 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
 
     @functools.wraps(f, updated=())
     def rows(*args: Any, **options: Any) -> Any:
-        picked, some = _pick(functools.partial(f, **options), args, argnum)
+        picked, some = _pick_one(functools.partial(f, **options), args, argnum)
         result, pull = _reverse(picked, some)
         outputs, result_shape = tree.flatten(result)
         inputs, input_shape = tree.flatten(some[0])
@@ -338,7 +355,7 @@ def hessian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
 
     @functools.wraps(f, updated=())
     def second(*args: Any, **options: Any) -> Any:
-        picked, some = _pick(functools.partial(f, **options), args, argnum)
+        picked, some = _pick_one(functools.partial(f, **options), args, argnum)
         inputs, shape = tree.flatten(some[0])
         columns = [hvp(picked, some[0], tree.unflatten(shape, e)) for e in tree.basis(len(inputs))]
         return tree.unflatten(shape, columns)  # symmetric: columns are rows

@@ -60,6 +60,27 @@ def unflatten(structure: Structure, leaves: list[Any]) -> Any:
     return put(structure)
 
 
+def leaves_like(structure: Structure, x: Any) -> list[Any] | None:
+    """The leaves of `x` in the order of `structure`, or None if `x` is structured differently.
+
+    >>> leaves_like({"a": None, "b": None}, {"b": 2, "a": 1}), leaves_like(None, [1.0])
+    ([1.0, 2.0], None)
+    """
+    leaves, given = flatten(x)
+    if given != structure:
+        return None
+
+    def take(part: Structure, x: Any) -> Iterator[Any]:
+        if part is None:
+            yield x
+        else:
+            keys = part if isinstance(part, dict) else range(len(part))
+            for key in keys:
+                yield from take(part[key], x[key])
+
+    return list(take(structure, unflatten(given, leaves)))
+
+
 def _like(old: list[Any] | tuple[Any, ...], parts: list[Any]) -> Any:
     """The parts as the same kind of sequence; a named tuple takes them one by one."""
     if hasattr(old, "_fields"):

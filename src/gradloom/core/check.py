@@ -2,7 +2,9 @@
 
 import contextvars
 import math
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from gradloom.errors import AnomalyError
 
 __all__ = ["GradcheckReport", "detect_anomaly", "gradcheck"]
 
-_PACKAGE = str(Path(__file__).parent.parent)
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,20 @@ class _Anomalies:
     def __init__(self) -> None:
         self.here = contextvars.ContextVar("detect_anomaly", default=False)
         self.contexts = 0
+        self.lock = threading.Lock()
+
+    def enter(self) -> contextvars.Token[bool]:
+        with self.lock:
+            self.contexts += 1
+            value.watcher = self
+        return self.here.set(True)
+
+    def leave(self, token: contextvars.Token[bool]) -> None:
+        self.here.reset(token)
+        with self.lock:
+            self.contexts -= 1
+            if not self.contexts:
+                value.watcher = None
 
     def made(self, node: Value) -> None:
         if not self.here.get():
@@ -181,13 +197,8 @@ def detect_anomaly() -> Iterator[None]:
     ...
     gradloom.errors.AnomalyError: 'log'(x=0.0) gave -inf at ...; keep its inputs in range ...
     """
-    token = _anomalies.here.set(True)
-    _anomalies.contexts += 1
-    value.watcher = _anomalies
+    token = _anomalies.enter()
     try:
         yield
     finally:
-        _anomalies.here.reset(token)
-        _anomalies.contexts -= 1
-        if not _anomalies.contexts:
-            value.watcher = None
+        _anomalies.leave(token)

@@ -165,7 +165,7 @@ class Value(Operand):
             x = self.data
             y = op.evaluate(x)
             out = _node(op.symbol, y, self, None, op.partials[0](y, x))  # type: ignore[index]
-        elif op.arity == 2:
+        elif op.arity == 2 and not op.masks:
             a, b = operands
             left, right = op.partials  # type: ignore[misc]
             if type(a) is float:
@@ -187,9 +187,9 @@ class Value(Operand):
             local = op.derivatives(y, numbers, wanted)
             out = _node(op.symbol, y, tuple(operands), None, local)
         if op.masks and out._dleft == 0.0:
-            out._dleft = out._dright = None
-        if watcher is not None:
-            watcher.made(out)
+            out._dleft = None
+        if (seen_by := watcher) is not None:  # looked up once: another thread may put it back
+            seen_by.made(out)
         return out
 
     def backward(self) -> None:
@@ -213,10 +213,10 @@ class Value(Operand):
         collector.pace(len(order))
         self.grad = 1.0
         order.reverse()
-        if watcher is not None:
+        if (seen_by := watcher) is not None:
             for node in order:
                 node._backward()
-                watcher.passed(node)
+                seen_by.passed(node)
             return
         for node in order:  # node._backward() spelled out: a call costs more than the arithmetic
             grad = node.grad

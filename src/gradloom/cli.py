@@ -7,6 +7,7 @@ Whatever a user can get wrong ends in one line on standard error and exit code 2
 import csv
 import io
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,25 +39,35 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 class _OneLineErrors(typer.core.TyperGroup):
     """Says what went wrong in one line on standard error, and exits with code 2."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def main(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, **options | {"standalone_mode": False})
         except GradloomError as error:
             message = "; ".join([str(error), *getattr(error, "__notes__", [])])
         except _UsageError as error:
-            message = f"{error.format_message()} (see {ctx.command_path} --help)"  # type: ignore[attr-defined]
+            where = getattr(error, "ctx", None)
+            path = where.command_path if where else "gradloom"
+            message = f"{error.format_message()} (see {path} --help)"  # type: ignore[attr-defined]
+        else:
+            raise SystemExit(code)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        raise typer.Exit(2)
+        raise SystemExit(2)
 
 
-app = typer.Typer(
-    name="gradloom",
-    cls=_OneLineErrors,
-    help="Train small networks on tables, scalar by scalar.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,
-)
+app = typer.Typer(name="gradloom", cls=_OneLineErrors, rich_markup_mode="rich")
+
+
+@app.callback(invoke_without_command=True)
+def _welcome(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Train small networks on tables, predict with them, and look at what they learned."""
+    if version:
+        print(metadata.version("gradloom"))
+    elif ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
 
 _RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that training left.")]
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .parquet file.")]
@@ -121,11 +132,13 @@ def train(
 ) -> None:
     """Train a network on a table, score it on rows it has not seen, and keep the run.
 
-    Columns of numbers are scaled, categories become 0/1 columns, gaps are filled. The best network
-    on the validation rows is kept, and compared with a linear model on the same split.
+    Numbers are scaled, categories become 0/1 columns, gaps are filled.
+    The network that was best on the validation rows is kept.
+    A linear model on the same split shows what the network has to beat.
     """
-    with extra():
+    with extra():  # the pictures' library too, lest it be missed after a long training
         from gradloom.train.experiment import prepare, reopen, resume_run, train_run
+        from gradloom.view import plots  # noqa: F401
     if resume is not None:
         given = {name for name in ctx.params if _was_given(ctx, name)}
         wrong = sorted(given - {"resume", "epochs", "patience"})
@@ -190,8 +203,7 @@ def predict(
     if probabilities is None:
         writer.writerows([["prediction"], *([value] for value in values)])
     else:
-        classes = run.preprocessing.target.classes  # type: ignore[union-attr]
-        writer.writerow(["prediction", *(f"p({name})" for name in classes)])
+        writer.writerow(["prediction", *(f"p({name})" for name in run.preprocessing.classes or [])])
         writer.writerows([value, *each] for value, each in zip(values, probabilities, strict=True))
     if out is None:
         print(text.getvalue(), end="")
@@ -264,31 +276,32 @@ def _draw(run: "Run", experiment: "Experiment") -> list[str]:
     with extra():
         import pandas as pd
 
+        from gradloom.train.preprocess import Numbers, NumberTarget
         from gradloom.view import plots
-    target, parts = run.preprocessing.target, experiment.parts
-    classes = getattr(target, "classes", None)
+    inputs, target = run.preprocessing.inputs, run.preprocessing.target
+    classes = run.preprocessing.classes
     pictures = {}
     if run.history:
         pictures["loss.png"] = plots.loss_curve(run.history)
-    if classes is not None:
+    if classes:
         matrix = run.metrics["network"]["test"]["confusion"]
         pictures["confusion.png"] = plots.confusion_matrix(matrix, classes)
-    inputs = [column.name for column in run.preprocessing.inputs]
-    if len(inputs) == 2 == run.preprocessing.width:
-        frame = experiment.table.frame[inputs]
+    numbers = [column for column in inputs if isinstance(column, Numbers)]
+    if len(numbers) == len(inputs) == 2:
+        names = [column.name for column in numbers]
 
         def say(rows: list[list[float]]) -> Any:
-            values, probabilities, _ = run.predict(pd.DataFrame(rows, columns=inputs))
+            values, probabilities, _ = run.predict(pd.DataFrame(rows, columns=names))
             return probabilities or values
 
-        y = experiment.targets if classes else map(target.decode, experiment.targets)
+        test, y = set(experiment.parts["test"]), experiment.targets
         pictures["boundary.png"] = plots.decision_boundary(
             say,
-            frame.astype(float).to_numpy().tolist(),
-            list(y),
-            names=inputs,
+            [[c.decode(v) for c, v in zip(numbers, row, strict=True)] for row in experiment.rows],
+            [target.decode(t) for t in y] if isinstance(target, NumberTarget) else y,
+            names=names,
             classes=classes,
-            test=[i in parts["test"] for i in range(len(frame))],
+            test=[i in test for i in range(len(y))],
         )
     for name, figure in pictures.items():
         plots.save(figure, run.folder / name)

@@ -17,7 +17,7 @@ class Cut(Callback):
     def __init__(self, epoch):
         self.epoch = epoch
 
-    def on_batch(self, training, size, loss):
+    def on_batch(self, training, *_):
         if training.epoch == self.epoch:
             raise KeyboardInterrupt
 
@@ -38,7 +38,9 @@ def test_a_resumed_training_gives_the_same_figures_bit_for_bit(x, y, tmp_path, o
     options = {"optimizer": optimizer, "schedule": "cosine", "learning_rate": 0.05}
     whole, expected = train(x, y, [EarlyStopping(patience=6)], **options)
     path = tmp_path / "checkpoint.json"
-    _, cut = train(x, y, [Cut(5), EarlyStopping(patience=6), Checkpoint(path, every=every)], **options)
+    _, cut = train(
+        x, y, [Cut(5), EarlyStopping(patience=6), Checkpoint(path, every=every)], **options
+    )
     resumed, history = train(x, y, [EarlyStopping(patience=6)], resume=path, **options)
     assert cut.interrupted
     assert figures(history) == figures(expected)

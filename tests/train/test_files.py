@@ -13,7 +13,7 @@ def test_a_former_file_is_replaced(tmp_path):
     write_whole(path, "old")
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
@@ -28,7 +28,7 @@ def test_a_full_disk_leaves_the_former_file_and_nothing_beside_it(tmp_path, monk
     with pytest.raises(RunFolderError, match=r"cannot write .*a\.txt: the disk is full: free"):
         write_whole(path, "new")
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_ctrl_c_while_writing_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -38,7 +38,7 @@ def test_ctrl_c_while_writing_leaves_nothing_half_written(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "a.txt", "new")
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -1,4 +1,5 @@
 import math
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -62,7 +63,9 @@ def test_the_history_has_every_figure_of_every_epoch(x, y, model):
 
 def test_the_validation_loss_is_that_of_the_model_after_the_epoch(x, y, model):
     history = quietly(model, x, y, epochs=2, validation=(x[:6], y[:6]))
-    assert history["validation_loss"][-1] == pytest.approx(mse([model(r) for r in x[:6]], y[:6]).data)
+    assert history["validation_loss"][-1] == pytest.approx(
+        mse([model(r) for r in x[:6]], y[:6]).data
+    )
 
 
 def test_a_share_is_held_out_by_the_seed(x, y, model):
@@ -102,7 +105,7 @@ def test_a_loss_and_a_metric_of_ones_own_are_used(x, y, model):
     def margin(output, target):
         return ops.relu(1 - output * (2 * target - 1))
 
-    def largest(outputs, targets):
+    def largest(outputs, _):
         return max(outputs)
 
     history = quietly(model, x, y, loss=margin, metrics=[largest], epochs=2)
@@ -110,7 +113,7 @@ def test_a_loss_and_a_metric_of_ones_own_are_used(x, y, model):
     assert quietly(model, x, y, loss=margin, epochs=1).columns[:2] == ["epoch", "loss"]
 
 
-def test_a_module_of_ones_own_is_trained(x, y):
+def test_a_module_of_ones_own_is_trained(x):
     class Bilinear(Module):
         def __init__(self):
             self.scale = Parameter(0.1)
@@ -188,7 +191,7 @@ def test_a_penalty_shrinks_the_weights_and_is_left_out_of_the_loss(x, y):
         ({"y": [[1.0, 2.0]] * 25}, DataError, r"y\[0\] is \[1\.0, 2\.0\]: mse"),
         ({"loss": "cross_entropy"}, DataError, r"y\[0\] is 1: cross_entropy"),
         ({"loss": "nse"}, ArgumentError, "did you mean 'mse'"),
-        ({"loss": lambda output, target: 1.0}, ArgumentError, "must return a Value"),
+        ({"loss": lambda *_: 1.0}, ArgumentError, "must return a Value"),
         ({"optimizer": "adan"}, ArgumentError, "did you mean"),
         ({"schedule": "cosin"}, ArgumentError, "did you mean 'cosine'"),
         ({"metrics": ["acuracy"]}, ArgumentError, "did you mean 'accuracy'"),
@@ -223,7 +226,9 @@ def test_a_class_beyond_the_outputs_is_named_wherever_it_stands(x, y):
 
 
 def test_a_training_that_diverges_stops_before_it_spoils_the_weights(x, y, model):
-    with pytest.raises(AnomalyError, match=r"diverged in epoch \d+: loss .* lower the learning rate"):
+    with pytest.raises(
+        AnomalyError, match=r"diverged in epoch \d+: loss .* lower the learning rate"
+    ):
         quietly(model, x, [1e150 * t for t in y], optimizer="sgd", learning_rate=1e9, epochs=50)
     assert all(map(math.isfinite, model.pack()[0]))
 
@@ -234,7 +239,7 @@ class Interrupt(Callback):
     def __init__(self, epoch):
         self.epoch = epoch
 
-    def on_batch(self, training, size, loss):
+    def on_batch(self, training, *_):
         if training.epoch == self.epoch:
             raise KeyboardInterrupt
 
@@ -243,7 +248,7 @@ def test_ctrl_c_keeps_what_was_learned(x, y, model):
     before = model.state()
     history = quietly(model, x, y, epochs=9, batch_size=5, callbacks=[Interrupt(4)])
     assert history.interrupted
-    assert history.ended == "interrupted after 4 epochs"
+    assert history.ended == "interrupted in epoch 5"
     assert len(history) == 4
     assert model.state() != before
 
@@ -259,6 +264,24 @@ def test_ctrl_c_restores_the_best_weights_where_they_are_kept(x, y, model):
     assert loss == pytest.approx(min(history["validation_loss"]), rel=1e-12)
 
 
+@pytest.mark.parametrize("moment", ["on_start", "on_batch", "on_epoch"])
+def test_a_real_ctrl_c_waits_until_everything_is_whole(x, y, model, moment):
+    class Press(Callback):
+        pressed = False
+
+        def press(self, training, *_):
+            if not self.pressed and (training.epoch == 2 or moment == "on_start"):
+                self.pressed = True
+                signal.raise_signal(signal.SIGINT)
+
+    setattr(Press, moment, Press.press)
+    stopping = EarlyStopping("loss")
+    history = quietly(model, x, y, epochs=9, callbacks=[Press(), stopping])
+    assert history.interrupted
+    assert len(history) == (0 if moment == "on_start" else 2)
+    assert stopping.best_epoch == len(history)
+
+
 def test_callbacks_see_every_moment_in_order(x, y, model):
     seen = []
 
@@ -266,7 +289,8 @@ def test_callbacks_see_every_moment_in_order(x, y, model):
         def on_start(self, training):
             seen.append(("start", training.epoch, training.epochs, training.size))
 
-        def on_batch(self, training, size, loss):
+        def on_batch(self, _, size, loss):
+            assert loss > 0
             seen.append(("batch", size))
 
         def on_epoch(self, training):
@@ -279,14 +303,21 @@ def test_callbacks_see_every_moment_in_order(x, y, model):
 
     quietly(model, x, y, epochs=9, batch_size=20, callbacks=[Watch()])
     epoch = [("batch", 20), ("batch", 5)]
-    assert seen == [("start", 0, 9, 25), *epoch, ("epoch", 1), *epoch, ("epoch", 2), ("end", "enough")]
+    assert seen == [
+        ("start", 0, 9, 25),
+        *epoch,
+        ("epoch", 1),
+        *epoch,
+        ("epoch", 2),
+        ("end", "enough"),
+    ]
 
 
 def test_callbacks_hear_of_the_end_when_the_training_fails(x, y, model):
     ends = []
 
     class Fail(Callback):
-        def on_epoch(self, training):
+        def on_epoch(self, _):
             raise GradloomError("no")
 
         def on_end(self, training):

@@ -34,7 +34,7 @@ def test_an_empty_history_has_no_best_epoch():
 
 
 def test_saving_and_loading_keeps_everything(tmp_path):
-    history = History(RECORDS, ended="interrupted after 3 epochs", interrupted=True)
+    history = History(RECORDS, ended="interrupted in epoch 4", interrupted=True)
     history.save(tmp_path / "history.jsonl")
     assert History.load(tmp_path / "history.jsonl") == history
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 4

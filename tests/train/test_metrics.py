@@ -49,7 +49,7 @@ def test_accuracy_of_several_logits_takes_the_largest():
 
 
 def test_metrics_are_found_by_name_or_taken_as_they_are():
-    def spread(outputs, targets):
+    def spread(outputs, _):
         return max(outputs) - min(outputs)
 
     assert find_metrics(["r2", spread]) == {"r2": METRICS["r2"].score, "spread": spread}

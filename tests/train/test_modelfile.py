@@ -101,7 +101,14 @@ def test_a_foreign_file_is_named_as_such(tmp_path):
 
 @pytest.mark.parametrize(
     "config",
-    ["{", "[]", "null", '{"type": "Nothing"}', '{"type": "Neuron"}', '{"type": "Neuron", "nin": "2"}'],
+    [
+        "{",
+        "[]",
+        "null",
+        '{"type": "Nothing"}',
+        '{"type": "Neuron"}',
+        '{"type": "Neuron", "nin": "2"}',
+    ],
 )
 def test_a_foreign_architecture_is_named_as_damage(tmp_path, config):
     path = tmp_path / "m.safetensors"

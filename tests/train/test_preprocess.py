@@ -76,8 +76,14 @@ def small():
 def test_figures_are_learned_from_the_training_rows_alone():
     frame, learned = small()
     saved = learned.to_json()
-    assert saved["numbers"] == [{"name": "size", "median": 2.0, "mean": 2.0, "scale": (2 / 3) ** 0.5}]
-    assert saved["categories"][0] == {"name": "colour", "fill": "red", "categories": ["blue", "red"]}
+    assert saved["numbers"] == [
+        {"name": "size", "median": 2.0, "mean": 2.0, "scale": (2 / 3) ** 0.5}
+    ]
+    assert saved["categories"][0] == {
+        "name": "colour",
+        "fill": "red",
+        "categories": ["blue", "red"],
+    }
     assert saved["left_out"] == {"empty": "no values in the training rows"}
     assert learned.width == len(learned.rows(frame)[0][0]) == 1 + 2 + 3
 

@@ -61,7 +61,7 @@ def test_the_bar_shows_epoch_figures_rate_and_time_left_and_is_taken_down(
     monkeypatch.setattr("rich.progress.get_console", lambda: terminal)
 
     class Watch(Callback):
-        def on_epoch(self, training):
+        def on_epoch(self, _):
             if interrupted:
                 raise KeyboardInterrupt
 
@@ -69,7 +69,7 @@ def test_the_bar_shows_epoch_figures_rate_and_time_left_and_is_taken_down(
     shown = screen.getvalue()
     epoch = "1/2" if interrupted else "2/2"
     assert re.search(rf"epoch {epoch} .*loss \d\.\d{{4}}  r2 .*samples/s", shown)
-    assert ("interrupted after 1 epoch" if interrupted else "all 2 epochs") in shown
+    assert ("interrupted in epoch 2" if interrupted else "all 2 epochs") in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # cursor hidden, shown again
 
 

@@ -39,7 +39,7 @@ def test_regression_scores_are_in_the_unit_of_the_target():
 
 def test_the_linear_model_learns_from_the_training_part_alone():
     rows = [[float(i)] for i in range(20)]
-    parts = {"train": range(10), "test": range(10, 20)}
+    parts = {"train": [*range(10)], "test": [*range(10, 20)]}
     straight = [float(i) for i in range(20)]
     bent = [*straight[:10], *[-t for t in straight[10:]]]
     target = NumberTarget("y", 0.0, 1.0)
@@ -52,7 +52,7 @@ def test_the_linear_model_learns_from_the_training_part_alone():
 def test_the_linear_classifier_is_scored_on_every_part():
     rows = [[x] for x in np.linspace(-2, 2, 12).tolist()]
     targets = [int(row[0] > 0) for row in rows]
-    parts = {"train": range(0, 12, 2), "test": range(1, 12, 2)}
+    parts = {"train": [*range(0, 12, 2)], "test": [*range(1, 12, 2)]}
     scores = linear_baseline(ClassTarget("side", ["left", "right"]), rows, targets, parts)
     assert scores.keys() == parts.keys()
     assert scores["test"]["accuracy"] > 0.8

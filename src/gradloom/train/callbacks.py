@@ -109,8 +109,8 @@ class EarlyStopping(Callback):
         monitor = self._column(training)
         figure = training.history.records[-1][monitor]
         if self._improves(monitor, figure):
-            self.best, self.best_epoch, self._waited = figure, training.epoch, 0
             self._weights = training.model.pack()[0][:]
+            self.best, self.best_epoch, self._waited = figure, training.epoch, 0
         else:
             self._waited += 1
         self._stop_if_due(training)

@@ -184,7 +184,8 @@ def _bundled(loader: str, target: str, **options: Any) -> Load:
         bunch = getattr(datasets, loader)(as_frame=True, **options)
         names = bunch.get("target_names")
         values = bunch.target if names is None else [str(names[i]) for i in bunch.target]
-        return bunch.data.assign(**{target: values})
+        frame: pd.DataFrame = bunch.data.assign(**{target: values})
+        return frame
 
     return load
 

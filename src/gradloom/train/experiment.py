@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import safetensors.numpy  # noqa: F401  (save_model needs it: better missed before training than after)
+
 from gradloom.errors import DataError, RunFolderError
 from gradloom.nn import MLP
 from gradloom.nn.checks import choose, number, whole
@@ -19,7 +21,6 @@ from gradloom.train.files import write_json
 from gradloom.train.fit import fit
 from gradloom.train.modelfile import save_model
 from gradloom.train.preprocess import (
-    ClassTarget,
     Preprocessing,
     Task,
     check_target,
@@ -81,9 +82,8 @@ class Experiment:
 
     def network(self) -> MLP:
         """The network before training."""
-        target = self.preprocessing.target
-        single = self.loss != "cross_entropy" or not isinstance(target, ClassTarget)
-        outputs = 1 if single else len(target.classes)
+        classes = self.preprocessing.classes
+        outputs = len(classes) if classes and self.loss == "cross_entropy" else 1
         sizes = [*self.settings.layers, outputs]
         activation, seed = self.settings.activation, self.settings.seed
         return MLP(self.preprocessing.width, sizes, activation, seed=seed)
@@ -171,11 +171,8 @@ def _split(column: "pd.Series[Any]", task: Task, settings: Settings) -> Parts:
 
 
 def _find_loss(name: str, preprocessing: Preprocessing) -> str:
-    target = preprocessing.target
-    if isinstance(target, ClassTarget):
-        kind = "two classes" if len(target.classes) == 2 else "several classes"
-    else:
-        kind = "numbers"
+    classes = preprocessing.classes
+    kind = "numbers" if not classes else "two classes" if len(classes) == 2 else "several classes"
     suited = _LOSSES[kind]
     if name == "auto":
         return suited[0]
@@ -221,9 +218,11 @@ def reopen(
     settings, config = read_config(folder)
     if not (folder / CHECKPOINT).exists():
         raise RunFolderError(f"{folder} holds no {CHECKPOINT} to go on from: train again")
-    changes = {"epochs": epochs, "patience": patience}
-    given = {name: value for name, value in changes.items() if value is not None}
-    experiment = prepare(replace(settings, **given))
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
+    if patience is not None:
+        settings = replace(settings, patience=patience)
+    experiment = prepare(settings)
     if experiment.config()["data"] != config.get("data"):
         raise RunFolderError(
             f"{settings.source} has changed since {folder} was begun: train a new run on it"

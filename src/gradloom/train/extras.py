@@ -34,6 +34,7 @@ def extra(name: str = "train") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
+        library = str(missing.name).partition(".")[0]
         raise MissingExtraError(
-            f"{missing.name} is not installed: pip install 'gradloom[{name}]'"
+            f"{library} is not installed: pip install 'gradloom[{name}]'"
         ) from missing

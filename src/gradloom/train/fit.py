@@ -23,6 +23,7 @@ from gradloom.nn.schedules import Constant, Cosine, Linear, Schedule, Step, Warm
 from gradloom.train.callbacks import Callback, Checkpoint
 from gradloom.train.files import read_json, write_json
 from gradloom.train.history import History, Record
+from gradloom.train.interrupt import patient_interrupt
 from gradloom.train.metrics import DEFAULT_METRICS, Score, find_metrics
 from gradloom.train.progress import Progress, progress_callback
 from gradloom.train.samples import Output, Row, Target, check_samples
@@ -100,11 +101,11 @@ def fit(
         >>> from gradloom.nn import MLP
         >>> x, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0]
         >>> line = MLP(1, [1], seed=1)
-        >>> history = fit(line, x, y, epochs=200, learning_rate=0.1, progress="silent")
+        >>> history = fit(line, x, y, epochs=300, learning_rate=0.1, progress="silent")
         >>> round(line([4.0]).data, 2)
         9.0
         >>> history.ended
-        'all 200 epochs'
+        'all 300 epochs'
     """
     rows, targets = check_samples(x, y)
     held_out: tuple[list[Row], list[Target]] = ([], [])
@@ -241,22 +242,23 @@ class Training:
     def run(self) -> History:
         """The epochs that are left, with all callbacks; returns the history."""
         history = self.history
-        try:
-            for callback in self._callbacks:
-                callback.on_start(self)
-            while not history.ended and self.epoch < self.epochs:
-                history.records.append(self._learn_epoch())
+        with patient_interrupt() as let_interrupt_through:
+            try:
                 for callback in self._callbacks:
-                    callback.on_epoch(self)
-            history.ended = history.ended or f"all {self.epochs} epochs"
-        except KeyboardInterrupt:
-            history.ended, history.interrupted = f"interrupted after {self.epoch} epochs", True
-        finally:
-            for callback in self._callbacks:
-                callback.on_end(self)
+                    callback.on_start(self)
+                while not history.ended and self.epoch < self.epochs:
+                    history.records.append(self._learn_epoch(let_interrupt_through))
+                    for callback in self._callbacks:
+                        callback.on_epoch(self)
+                history.ended = history.ended or f"all {self.epochs} epochs"
+            except KeyboardInterrupt:
+                history.ended, history.interrupted = f"interrupted in epoch {self.epoch + 1}", True
+            finally:
+                for callback in self._callbacks:
+                    callback.on_end(self)
         return history
 
-    def _learn_epoch(self) -> Record:
+    def _learn_epoch(self, after_batch: Callable[[], None]) -> Record:
         started = perf_counter()
         order = list(range(self.size))
         if self._rng:
@@ -271,6 +273,7 @@ class Training:
             norms += self._update(losses)
             for callback in self._callbacks:
                 callback.on_batch(self, len(batch), losses / len(outputs))
+            after_batch()
         record: Record = {"epoch": self.epoch + 1}
         record |= self._figures(losses, outputs, [targets[i] for i in order])
         if self._validation[0]:

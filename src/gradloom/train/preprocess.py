@@ -46,6 +46,10 @@ class Numbers:
         filled = np.where(np.isnan(numbers), self.median, numbers)
         return ((filled - self.mean) / self.scale)[:, None]
 
+    def decode(self, number: float) -> float:
+        """A number of a row in the column's own unit."""
+        return number * self.scale + self.mean
+
 
 @dataclass(frozen=True)
 class Categories:
@@ -143,6 +147,11 @@ class Preprocessing:
     def task(self) -> Task:
         """What kind of thing is predicted."""
         return "classification" if isinstance(self.target, ClassTarget) else "regression"
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes to predict; None where a number is predicted."""
+        return self.target.classes if isinstance(self.target, ClassTarget) else None
 
     @property
     def width(self) -> int:

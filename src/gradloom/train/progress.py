@@ -59,7 +59,9 @@ def figures(record: Record) -> str:
     for name, value in record.items():
         if name not in _UNSHOWN and not name.startswith("validation_"):
             held_out = record.get(f"validation_{name}")
-            parts.append(f"{name} {value:.4f}" + (f" ({held_out:.4f})" if held_out is not None else ""))
+            parts.append(
+                f"{name} {value:.4f}" + (f" ({held_out:.4f})" if held_out is not None else "")
+            )
     return "  ".join(parts)
 
 

@@ -82,7 +82,7 @@ def linear_baseline(
     target: ClassTarget | NumberTarget,
     rows: Sequence[Sequence[float]],
     targets: Sequence[float],
-    parts: dict[str, Sequence[int]],
+    parts: dict[str, list[int]],
 ) -> dict[str, Scores]:
     """The scores of a linear model on the same parts: logistic regression, or ridge regression.
 
@@ -94,17 +94,16 @@ def linear_baseline(
     from sklearn.linear_model import LogisticRegression, Ridge
 
     x, y = np.array(rows), np.array(targets)
-    train = list(parts["train"])
+    train = parts["train"]
     scores = {}
     if isinstance(target, ClassTarget):
         classifier = LogisticRegression(max_iter=10_000).fit(x[train], y[train])
         for name, part in parts.items():
-            probabilities = classifier.predict_proba(x[list(part)])
-            scores[name] = classification_scores(target, y[list(part)], probabilities)
+            likely = classifier.predict_proba(x[part])
+            scores[name] = classification_scores(target, y[part].tolist(), likely)
     else:
         regressor = Ridge().fit(x[train], y[train])
         for name, part in parts.items():
-            scores[name] = regression_scores(
-                target, y[list(part)], regressor.predict(x[list(part)])
-            )
+            predicted = regressor.predict(x[part])
+            scores[name] = regression_scores(target, y[part].tolist(), predicted)
     return scores

@@ -15,7 +15,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from gradloom.errors import DataError
 from gradloom.train.files import write_whole
@@ -59,7 +59,7 @@ def loss_curve(history: History) -> Figure:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="epoch", ylabel="loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True, which="major", color="#e2e8f0", linewidth=0.8)
     axes.legend(frameon=False)
     return figure
@@ -70,7 +70,7 @@ def decision_boundary(
     x: Sequence[Sequence[float]],
     y: Sequence[float],
     *,
-    names: tuple[str, str] = ("x", "y"),
+    names: Sequence[str] = ("x", "y"),
     classes: Sequence[str] | None = None,
     test: Sequence[bool] | None = None,
     resolution: int = 60,
@@ -118,10 +118,16 @@ def decision_boundary(
     rimmed = np.array(test if test is not None else [False] * len(x))
     for shown, edge, width in ((~rimmed, "white", 0.5), (rimmed, "black", 1.0)):
         axes.scatter(
-            *points[shown].T, c=colors[shown], s=26, edgecolors=edge, linewidths=width, zorder=3
+            points[shown, 0],
+            points[shown, 1],
+            c=colors[shown],
+            s=26,
+            edgecolors=edge,
+            linewidths=width,
+            zorder=3,
         )
     axes.set(xlabel=names[0], ylabel=names[1], xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
-    _explain_points(axes, classes, rimmed.any())
+    _explain_points(axes, classes, bool(rimmed.any()))
     return figure
 
 
@@ -237,8 +243,7 @@ def _paint_classes(
             axes.contour(across, up, lead, levels=[0.0], colors=_INK, linewidths=1.0)
 
 
-def _explain_points(
-    axes: "Axes", classes: Sequence[str] | None, rimmed: bool) -> None:
+def _explain_points(axes: "Axes", classes: Sequence[str] | None, rimmed: bool) -> None:
     """A legend of the classes, and of the rim of test samples."""
     style = {"linestyle": "", "marker": "o", "markersize": 5.5}
     handles = [

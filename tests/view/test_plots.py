@@ -1,0 +1,159 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gradloom.errors import ArgumentError, DataError, RunFolderError
+from gradloom.train import History
+from gradloom.view.plots import confusion_matrix, decision_boundary, loss_curve, save, sparkline
+
+RECORDS = [
+    {"epoch": e, "loss": 1 / e, "validation_loss": 1 / e + (e - 4) ** 2 / 50} for e in range(1, 9)
+]
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The drawn picture, height by width by RGB."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return np.array(Image.open(picture).convert("RGB"))
+
+
+def lines(figure):
+    return {line.get_label(): line for line in figure.axes[0].lines}
+
+
+def test_the_loss_curve_shows_both_losses_and_marks_the_best_epoch():
+    figure = loss_curve(History(RECORDS))
+    drawn = lines(figure)
+    best = min(RECORDS, key=lambda record: record["validation_loss"])
+    assert drawn["training"].get_ydata().tolist() == [record["loss"] for record in RECORDS]
+    assert drawn["validation"].get_ydata().tolist() == [r["validation_loss"] for r in RECORDS]
+    label = f"best: {best['validation_loss']:.3g} in epoch {best['epoch']}"
+    assert drawn[label].get_xdata() == [best["epoch"]]
+    assert pixels(figure).shape[2] == 3
+
+
+def test_the_loss_curve_does_without_validation():
+    assert set(lines(loss_curve(History([{"epoch": 1, "loss": 0.5}])))) == {
+        "training", "best: 0.5 in epoch 1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [([1.0, 0.1], "log"), ([1.0, 0.9], "linear"), ([1.0, 0.0], "linear"), ([1.0, -1.0], "linear")],
+)
+def test_the_loss_curve_is_logarithmic_where_that_helps(losses, scale):
+    history = History([{"epoch": e, "loss": loss} for e, loss in enumerate(losses, 1)])
+    assert loss_curve(history).axes[0].get_yscale() == scale
+
+
+def test_an_empty_history_has_no_curve():
+    with pytest.raises(ArgumentError, match="no epoch was finished"):
+        loss_curve(History())
+
+
+def halves(rows):
+    """Class 1 to the right of 0, sharply."""
+    right = [1 / (1 + math.exp(-50 * row[0])) for row in rows]
+    return [[1 - p, p] for p in right]
+
+
+def test_the_boundary_separates_the_colours_of_the_classes():
+    x, y = [[-1.0, 0.0], [1.0, 0.0]], [0, 1]
+    figure = decision_boundary(halves, x, y, classes=["left", "right"], names=("width", "height"))
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["left", "right"]
+    painted = axes.images[0].get_array()
+    assert painted[0, 0].tolist() != painted[0, -1].tolist()
+    (edge,) = {
+        round(float(v), 1) for path in axes.collections[0].get_paths() for v in path.vertices[:, 0]
+    }
+    assert edge == 0.0
+    assert len(np.unique(pixels(figure).reshape(-1, 3), axis=0)) > 10
+
+
+def test_test_samples_get_a_rim_and_a_word_in_the_legend():
+    x, y = [[-1.0, 0.0], [1.0, 0.0]], [0, 1]
+    figure = decision_boundary(halves, x, y, classes=["l", "r"], test=[False, True], resolution=5)
+    assert figure.axes[0].get_legend().get_texts()[-1].get_text() == "test"
+    offsets = [points.get_offsets().tolist() for points in figure.axes[0].collections[-2:]]
+    assert offsets == [[[-1.0, 0.0]], [[1.0, 0.0]]]
+
+
+def test_more_classes_than_hand_picked_colours_are_drawn():
+    count = 12
+
+    def predict(rows):
+        return np.eye(count)[np.arange(len(rows)) % count].tolist()
+
+    x = [[float(i), float(i % 3)] for i in range(count)]
+    names = [f"class {i}" for i in range(count)]
+    figure = decision_boundary(predict, x, range(count), classes=names, resolution=10)
+    assert pixels(figure).size
+
+
+def test_numbers_are_drawn_as_a_surface_with_a_scale():
+    def slope(rows):
+        return [row[0] + row[1] for row in rows]
+
+    figure = decision_boundary(slope, [[0.0, 0.0], [1.0, 1.0]], [0.0, 2.0], resolution=6)
+    assert len(figure.axes) == 2  # the plane and its colour scale
+    assert pixels(figure).size
+
+
+def test_a_constant_surface_and_a_single_point_are_drawn():
+    figure = decision_boundary(lambda rows: [1.0 for _ in rows], [[2.0, 2.0]], [1.0], resolution=4)
+    assert pixels(figure).size
+
+
+@pytest.mark.parametrize("x", [[], [[1.0]], [[1.0, 2.0, 3.0]]])
+def test_a_boundary_needs_two_numbers_a_row(x):
+    with pytest.raises(DataError, match="rows of two numbers"):
+        decision_boundary(halves, x, [0] * len(x))
+
+
+def test_the_confusion_matrix_shows_counts_and_names():
+    figure = confusion_matrix([[9, 1], [0, 10]], ["blue", "a very long name of a class"])
+    axes = figure.axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "10", "9"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["blue", "a very long nam…"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert pixels(figure).size
+
+
+def test_a_class_without_rows_is_drawn_empty():
+    assert pixels(confusion_matrix([[0, 0], [3, 4]], ["a", "b"])).size
+
+
+def test_a_matrix_of_another_size_is_refused():
+    with pytest.raises(DataError, match="of 2 classes needs 2 rows and columns"):
+        confusion_matrix([[1, 2, 3], [4, 5, 6]], ["a", "b"])
+
+
+def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    figure = loss_curve(History(RECORDS))
+    save(figure, tmp_path / "loss.png")
+    before = (tmp_path / "loss.png").read_bytes()
+    assert before.startswith(b"\x89PNG")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFolderError, match="the disk is full"):
+        save(figure, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes() == before
+
+
+def test_a_sparkline_falls_with_its_values():
+    assert sparkline([8.0, 4.0, 2.0, 1.0]) == "█▆▃▁"
+    assert sparkline([2.0, 1.0, 0.0]) == "█▅▁"
+    assert sparkline([]) == ""
+    assert sparkline([3.0, 3.0]) == "▁▁"
+    assert len(sparkline([float(i) for i in range(1, 1000)], width=40)) <= 40

@@ -433,7 +433,7 @@ def test_the_bare_command_shows_the_help_and_the_version_is_told():
 
 def test_help_names_every_option_and_default():
     out = succeed("train", "--help").stdout
-    for option in ("--target", "--hidden", "--task", "--lr", "--patience", "--resume", "16"):
+    for option in ("--target", "--hidden", "--task", "--lr", "--patience", "--resume", "0.01"):
         assert option in out
     assert all(
         command in succeed("--help").stdout for command in ("train", "predict", "evaluate", "show")

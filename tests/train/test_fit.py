@@ -202,9 +202,13 @@ def test_a_penalty_shrinks_the_weights_and_is_left_out_of_the_loss(x, y):
         ({"clip_norm": 0.0}, ArgumentError, "clip_norm"),
         ({"clip_value": -1.0}, ArgumentError, "clip_value"),
         ({"validation": ([[1.0]], [1.0])}, ShapeError, "validation x has rows of 1 numbers"),
+        ({"validation": ([[0.0, 0.0]],)}, ArgumentError, "validation is a pair"),
         ({"validation": ([], [])}, DataError, "validation x is empty"),
         ({"progress": "loud"}, ArgumentError, "progress is 'loud'"),
         ({"callbacks": [EarlyStopping("acc")]}, ArgumentError, "no recorded figure"),
+        ({"callbacks": [print]}, ArgumentError, "callback is <built-in function print>"),
+        ({"loss": None}, ArgumentError, "no loss is called None"),
+        ({"validation": ([[0.0, 0.0]], [math.nan])}, DataError, r"validation y\[0\] is nan"),
         ({"resume": "no-such.json"}, ArgumentError, "no such file"),
     ],
 )
@@ -214,6 +218,16 @@ def test_bad_input_is_refused_before_anything_is_changed(x, y, model, change, er
     with pytest.raises(error, match=message):
         fit(model, **arguments)
     assert model.state() == before
+
+
+def test_a_model_that_is_no_module_is_refused(x, y):
+    with pytest.raises(ArgumentError, match="give a gradloom Module"):
+        quietly(len, x, y)
+
+
+def test_a_validation_loss_that_overflows_ends_the_training(x, y, model):
+    with pytest.raises(AnomalyError, match="validation loss is no longer finite"):
+        quietly(model, x, y, epochs=1, validation=(x, [1e200] * len(y)))
 
 
 def test_a_class_beyond_the_outputs_is_named_wherever_it_stands(x, y):
@@ -226,9 +240,7 @@ def test_a_class_beyond_the_outputs_is_named_wherever_it_stands(x, y):
 
 
 def test_a_training_that_diverges_stops_before_it_spoils_the_weights(x, y, model):
-    with pytest.raises(
-        AnomalyError, match=r"diverged in epoch \d+: loss .* lower the learning rate"
-    ):
+    with pytest.raises(AnomalyError, match=r"diverged in epoch \d+: .*; lower the learning rate"):
         quietly(model, x, [1e150 * t for t in y], optimizer="sgd", learning_rate=1e9, epochs=50)
     assert all(map(math.isfinite, model.pack()[0]))
 

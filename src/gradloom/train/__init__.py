@@ -1,10 +1,11 @@
 """Learning from data: the training loop, its callbacks and history, model files, run folders."""
 
 from gradloom.train.callbacks import Callback, Checkpoint, EarlyStopping
-from gradloom.train.fit import Training, fit
+from gradloom.train.fit import fit
 from gradloom.train.history import History
 from gradloom.train.metrics import METRICS
 from gradloom.train.modelfile import load_model, save_model
+from gradloom.train.training import Training
 
 __all__ = [
     "METRICS",

@@ -16,7 +16,7 @@ from gradloom.nn.checks import choose, number, whole
 from gradloom.train.metrics import METRICS
 
 if TYPE_CHECKING:
-    from gradloom.train.fit import Training
+    from gradloom.train.training import Training
 
 
 class Callback:

@@ -16,17 +16,12 @@ from gradloom.errors import DataError, RunFolderError
 from gradloom.nn import MLP
 from gradloom.nn.checks import choose, number, whole
 from gradloom.train.callbacks import Checkpoint, EarlyStopping
+from gradloom.train.columns import Task, check_target, find_task
 from gradloom.train.data import Table, load_table
 from gradloom.train.files import write_json
 from gradloom.train.fit import fit
 from gradloom.train.modelfile import save_model
-from gradloom.train.preprocess import (
-    Preprocessing,
-    Task,
-    check_target,
-    find_task,
-    learn_preprocessing,
-)
+from gradloom.train.preprocess import Preprocessing, learn_preprocessing
 from gradloom.train.progress import Progress
 from gradloom.train.run import (
     CHECKPOINT,

@@ -61,8 +61,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
         beside.unlink(missing_ok=True)  # gone already, unless the writing was cut short
 
 
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes `content` as indented JSON, whole or not at all; floats keep every bit.
+def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 1) -> None:
+    """Writes `content` as JSON, whole or not at all; floats keep every bit.
+
+    Args:
+        path: the file.
+        content: what JSON can hold.
+        indent: of nested parts, for people to read; None is compact, and much faster to write.
 
     Raises:
         RunFolderError: see `write_whole`.
@@ -74,7 +79,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         >>> read_json(file)["third"] == 1 / 3
         True
     """
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(content, indent=indent) + "\n")
 
 
 def read_json(path: str | os.PathLike[str], damaged: type[GradloomError] = RunFolderError) -> Any:

@@ -13,7 +13,7 @@ from gradloom.train.callbacks import Callback
 from gradloom.train.history import Record
 
 if TYPE_CHECKING:
-    from gradloom.train.fit import Training
+    from gradloom.train.training import Training
 
 Progress = Literal["auto", "bar", "lines", "silent"]
 

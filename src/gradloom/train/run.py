@@ -25,13 +25,13 @@ from gradloom.core import ops
 from gradloom.errors import AnomalyError, GradloomError, RunFolderError
 from gradloom.nn import Module
 from gradloom.train.files import cannot_write, read_json
-from gradloom.train.fit import plain
 from gradloom.train.history import History
 from gradloom.train.modelfile import load_model
 from gradloom.train.preprocess import NumberTarget, Preprocessing
 from gradloom.train.samples import Output
 from gradloom.train.scores import Scores, classification_scores, regression_scores
 from gradloom.train.settings import Settings
+from gradloom.train.training import plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,14 +24,14 @@ class Settings:
         seed: of the split, the first weights and the order of the samples.
 
     Example:
-        >>> Settings("iris").layers
+        >>> Settings("iris", hidden="16,16").layers
         [16, 16]
     """
 
     source: str
     target: str | None = None
     task: str = "auto"
-    hidden: str = "16,16"
+    hidden: str = "32"
     activation: str = "tanh"
     loss: str = "auto"
     optimizer: str = "adam"
@@ -39,7 +39,7 @@ class Settings:
     schedule: str = "constant"
     epochs: int = 100
     batch_size: int = 16
-    patience: int = 15
+    patience: int = 20
     test_size: float = 0.2
     validation_size: float = 0.2
     seed: int = 0

@@ -173,6 +173,14 @@ def test_predictions_of_numbers_are_numbers():
     assert all(-50 < float(line) < 150 for line in lines[1:])
 
 
+def test_names_that_look_like_markup_are_printed_as_they_are():
+    write("t.csv", "[x],[/y]", *(f"{i},{['[/red]', ':smile:'][i % 2]}" for i in range(40)))
+    result = succeed("train", "t.csv", *QUICK)
+    assert "F1 of [/red]" in result.stdout
+    assert "F1 of :smile:" in result.stdout
+    assert "p([/red])" in succeed("predict", "runs/t-1", "t.csv").stdout
+
+
 def test_predictions_go_to_a_file_that_is_not_overwritten(run):
     assert (
         "40 predictions written to out.csv"
@@ -385,6 +393,19 @@ def test_an_error_of_a_process_is_one_line_and_code_2():
     done = process("train", "irsi")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: no data set is called 'irsi'[^\n]*\n", done.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_behind_a_redirection_is_said(run):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "predict", run, shop()], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: cannot write the output: the disk is full: free some space and run again\n"
+    )
 
 
 def test_ctrl_c_keeps_what_was_learned_and_tells_how_to_go_on():

@@ -6,6 +6,7 @@ Whatever a user can get wrong ends in one line on standard error and exit code 2
 
 import csv
 import io
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gradloom.errors import ArgumentError, GradloomError, RunFolderError
 from gradloom.train.extras import MissingExtraError, extra
-from gradloom.train.files import write_whole
+from gradloom.train.files import cannot_write, write_whole
 from gradloom.train.settings import Settings
 
 try:
@@ -42,12 +43,16 @@ class _OneLineErrors(typer.core.TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         try:
             code = super().main(*args, **options | {"standalone_mode": False})
+            sys.stdout.flush()
         except GradloomError as error:
             message = "; ".join([str(error), *getattr(error, "__notes__", [])])
         except _UsageError as error:
             where = getattr(error, "ctx", None)
             path = where.command_path if where else "gradloom"
             message = f"{error.format_message()} (see {path} --help)"  # type: ignore[attr-defined]
+        except OSError as error:  # a full disk behind a redirection
+            message = str(cannot_write(Path("the output"), error))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # and no more of it
         else:
             raise SystemExit(code)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -175,7 +180,7 @@ def train(
         run = train_run(experiment, out)
     pictures = _draw(run, experiment)
     _print_scores(run)
-    print(f"kept in {run.folder}, with {' and '.join(pictures)}")
+    print(f"kept in {run.folder}, with {', '.join(pictures)}")
     if run.history.interrupted:
         print(f"interrupted; go on with: gradloom train --resume {run.folder}")
         raise typer.Exit(130)
@@ -328,7 +333,7 @@ def _print_table(names: list[str], scores: "list[Scores]") -> None:
             )
     for column in table.columns[1:]:
         column.justify = "right"
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # a class may be called [red]
 
 
 _SCORE_NAMES = {

@@ -1,6 +1,7 @@
 import re
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from gradloom.errors import ArgumentError, DataError
@@ -102,6 +103,10 @@ def test_a_bad_csv_file_is_named_with_its_line(tmp_path, text, message):
 def test_a_bad_parquet_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"table\.parquet is damaged or no Parquet file"):
         read_frame(write(tmp_path, "a,b\n1,2\n", "table.parquet"))
+    table = pyarrow.table([[1], [2]], names=["a", "a"])
+    pyarrow.parquet.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match=r"twice\.parquet"):
+        read_frame(tmp_path / "twice.parquet")
     pd.DataFrame().to_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataError, match=r"none\.parquet is empty"):
         read_frame(tmp_path / "none.parquet")

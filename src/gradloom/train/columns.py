@@ -5,6 +5,7 @@ that a run trained on one can predict from the other.
 """
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ def check_target(column: "pd.Series[Any]", task: Task) -> None:
         )
     if task == "regression":
         complete_numbers(column)
-    counts = {text: texts.count(text) for text in dict.fromkeys(texts)}
+    counts = Counter(texts)
     if len(counts) == 1:
         raise DataError(
             f"the target {column.name!r} has a single value, {texts[0]!r}: there is nothing to "

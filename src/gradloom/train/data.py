@@ -104,6 +104,9 @@ def read_frame(path: str | os.PathLike[str]) -> "pd.DataFrame":
         raise DataError(f"there is no file {path}: check the name") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"{path} has two columns called {twice[0]!r}: rename one")
     if frame.empty:
         raise DataError(f"{path} has a header but no rows: add at least one")
     return frame
@@ -147,8 +150,6 @@ def _check_header(path: Path, names: list[str]) -> list[str]:
     for i, name in enumerate(names):
         if not name:
             raise DataError(f"{path}: column {i + 1} has no name: give it one in the header line")
-        if name in names[:i]:
-            raise DataError(f"{path} has two columns called {name!r}: rename one")
     if all(name.replace(".", "").lstrip("+-").isdigit() for name in names):
         raise DataError(f"{path} starts with numbers: its first line must name the columns")
     return names

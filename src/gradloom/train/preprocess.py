@@ -78,7 +78,8 @@ class Categories:
 
     def unknown(self, column: "pd.Series[Any]") -> list[str]:
         """A note on the values in the column that training did not see, if there are any."""
-        strange = [text for text in column_texts(column) if text not in {*self.categories, None}]
+        known = {*self.categories, None}
+        strange = [text for text in column_texts(column) if text not in known]
         if not strange:
             return []
         distinct = sorted(map(repr, {*strange}))

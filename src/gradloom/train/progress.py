@@ -133,7 +133,7 @@ class ProgressBar(Callback):
     def on_end(self, training: "Training") -> None:
         self._bar.stop()
         if training.history.ended:
-            self._bar.console.print(training.history.ended, highlight=False)
+            self._bar.console.print(training.history.ended, markup=False, highlight=False)
 
     def _show(self, training: "Training", record: Record, size: int) -> None:
         rate = self._learned / (perf_counter() - self._started)

@@ -183,8 +183,10 @@ def read_config(folder: Path) -> tuple[Settings, dict[str, Any]]:
         raise RunFolderError(f"{folder} is no run folder: it holds no {CONFIG}")
     config = read_json(folder / CONFIG)
     try:
+        if config.keys() != {"gradloom", "settings", "data", "loss", "notes"}:
+            raise KeyError("other entries than a run's")
         return Settings.from_json(config["settings"]), config
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{folder / CONFIG} is damaged ({error}): train again") from error
 
 

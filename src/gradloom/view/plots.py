@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -203,7 +204,8 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 
 def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
     """A figure of that size in inches, with one clean pair of axes."""
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=layout)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

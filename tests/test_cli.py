@@ -243,7 +243,7 @@ def test_a_bad_table_is_refused_in_one_line_and_no_run_is_left(kind):
 
 BAD_ARGUMENTS = {
     "missing file": (["no.csv"], "there is no file no.csv: check the name"),
-    "unknown set": (["irsi"], "did you mean 'iris'?; or give a .csv or .parquet file"),
+    "unknown set": (["irsi"], "did you mean 'iris'? (or give a .csv or .parquet file)"),
     "other kind of file": (["."], "give a file that ends in .csv or .parquet"),
     "no data": ([], "name the data to train on"),
     "unknown target": (["iris", "--target", "specis"], "did you mean 'species'"),

@@ -49,7 +49,7 @@ class _OneLineErrors(typer.core.TyperGroup):
         except _UsageError as error:
             where = getattr(error, "ctx", None)
             path = where.command_path if where else "gradloom"
-            message = f"{error.format_message()} (see {path} --help)"  # type: ignore[attr-defined]
+            message = f"{error.format_message().rstrip('.')} (see {path} --help)"  # type: ignore[attr-defined]
         except OSError as error:  # a full disk behind a redirection
             message = str(cannot_write(Path("the output"), error))
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # and no more of it

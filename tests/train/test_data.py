@@ -121,7 +121,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 def test_an_unknown_data_set_names_the_nearest():
-    with pytest.raises(ArgumentError, match=r"'irsi'; did you mean 'iris'\?; or give a \.csv or"):
+    with pytest.raises(ArgumentError, match=r"'irsi'; did you mean 'iris'\? \(or give a \.csv or"):
         load_table("irsi")
 
 

@@ -74,7 +74,7 @@ def load_table(source: str | os.PathLike[str], target: str | None = None) -> Tab
         try:
             load = choose("data set", name := str(source), DATA_SETS)
         except ArgumentError as error:
-            raise ArgumentError(f"{error}; or give a .csv or .parquet file") from None
+            raise ArgumentError(f"{error} (or give a .csv or .parquet file)") from None
         with extra():
             frame = load()
     columns = list(frame.columns)

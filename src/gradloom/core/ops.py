@@ -379,7 +379,7 @@ def atan(x: float) -> float:
 def _over_square(part: Scalar, y: Scalar, x: Scalar) -> Scalar:
     """part / (x² + y²) without overflow, and 0 at the origin."""
     radius = hypot(y, x)
-    radius = where(equal(radius, 0.0), 1.0, radius)
+    radius = where(equal(radius, 0.0), inf, radius)
     return div(div(part, radius), radius)
 
 

@@ -38,6 +38,8 @@ class Op:
             is smooth and moderate, for tests to sample.
         masks: a derivative of zero blocks what comes from above even if that is inf or nan, as
             PyTorch does for selections: `sqrt(relu(x))` at x = -1 has the derivative 0, not nan.
+            Unlike in PyTorch nothing goes on from behind the mask either, so the branch that
+            `where(x > 0, sqrt(x), 0)` does not take may be nan, forward and reverse alike.
     """
 
     symbol: str
@@ -58,8 +60,17 @@ class Op:
             pairs = zip(self.partials, wanted, strict=True)
             found = [rule(y, *operands) if want else None for rule, want in pairs]
         if self.masks:
-            return [None if d is None or primal(d) == 0.0 else d for d in found]
+            return [None if d is None or _is_zero(d) else d for d in found]
         return found
+
+
+def _is_zero(derivative: Scalar) -> bool:
+    """Zero now and at every run: what stands for numbers to come is not known to be."""
+    while hasattr(derivative, "_level"):
+        if derivative._symbolic:
+            return False
+        derivative = derivative.data
+    return bool(derivative == 0.0)
 
 
 OPS: dict[str, Op] = {}
@@ -178,7 +189,7 @@ def as_number(x: Any) -> float:
             return float(x)
         except OverflowError:
             return inf if x > 0 else -inf
-    is_date = getattr(getattr(x, "dtype", None), "kind", "") in ("m", "M")  # item() may be an int
+    is_date = getattr(getattr(x, "dtype", None), "kind", "") == "M"  # its item() may be an int
     if getattr(x, "ndim", None) == 0 and isinstance(x.item(), numbers.Real) and not is_date:
         return float(x.item())
     if hasattr(x, "_level"):

@@ -209,17 +209,20 @@ class Value(Operand):
         if self._left is None:
             self.grad += 1.0
             return
-        order = _topological(self)
+        order, zero = _topological(self)
         collector.pace(len(order))
         self.grad = 1.0
         order.reverse()
         if (seen_by := watcher) is not None:
             for node in order:
-                node._backward()
-                seen_by.passed(node)
+                if node.grad is not zero:
+                    node._backward()
+                    seen_by.passed(node)
             return
         for node in order:  # node._backward() spelled out: a call costs more than the arithmetic
             grad = node.grad
+            if grad is zero:  # nothing came past a mask; 0 · nan must not go on from here
+                continue
             left = node._left
             if type(left) is tuple:
                 for operand, local in zip(left, node._dleft, strict=True):
@@ -256,13 +259,14 @@ def _node(
     return out
 
 
-def _topological(root: Value) -> list[Value]:
+def _topological(root: Value) -> tuple[list[Value], float]:
     """Every result below `root`, operands before what was made from them; `root` comes last.
 
     A walk depth first, with a list in place of recursion so that no graph is too deep. Leaves
     are left out, for they pass nothing on. Where the walk has been stands in the gradients: two
     floats made for this walk alone mark the results whose operands are being visited and those
-    that are done, at 0. That saves a set as large as the graph.
+    that are done, at 0. That saves a set as large as the graph. The second mark is given too:
+    a result that still holds it after the pass has been reached by no gradient.
     """
     zero, entered = float(), float()  # noqa: UP018 - literals would be one object for all walks
     order: list[Value] = []
@@ -291,4 +295,4 @@ def _topological(root: Value) -> list[Value]:
             if left._left is None:
                 break
             node = left
-    return order
+    return order, zero

@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-DATA ?= breast-cancer
+DATA ?= iris
 BIN := $(VENV)/bin
 
 .PHONY: train test slow check bench clean

@@ -69,13 +69,25 @@ from gradloom.errors import GradloomError
 
 if TYPE_CHECKING:
     from gradloom import nn as nn
-    from gradloom.train import fit as fit
+    from gradloom.train import (
+        Callback,
+        Checkpoint,
+        EarlyStopping,
+        History,
+        fit,
+        load_model,
+        save_model,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
     "GradcheckReport",
     "GradloomError",
+    "History",
     "Value",
     "abs",
     "acos",
@@ -111,6 +123,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "load_model",
     "log_softmax",
     "logsumexp",
     "max",
@@ -119,6 +132,7 @@ __all__ = [
     "pow",
     "reciprocal",
     "relu",
+    "save_model",
     "sigmoid",
     "sign",
     "silu",
@@ -138,10 +152,14 @@ __all__ = [
 
 # What is loaded when first asked for: the name, and the module and attribute behind it.
 _LATER = {
-    "nn": ("gradloom.nn", None),
+    "Callback": ("gradloom.train", "Callback"),
+    "Checkpoint": ("gradloom.train", "Checkpoint"),
+    "EarlyStopping": ("gradloom.train", "EarlyStopping"),
+    "History": ("gradloom.train", "History"),
     "fit": ("gradloom.train", "fit"),
-    "save_model": ("gradloom.train", "save_model"),
     "load_model": ("gradloom.train", "load_model"),
+    "nn": ("gradloom.nn", None),
+    "save_model": ("gradloom.train", "save_model"),
 }
 
 

@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gradloom.errors import ArgumentError, GradloomError, RunFolderError
-from gradloom.train.extras import MissingExtraError, extra
+from gradloom.errors import ArgumentError, GradloomError, MissingExtraError, RunFolderError
+from gradloom.train.extras import extra
 from gradloom.train.files import cannot_write, write_whole
 from gradloom.train.settings import Settings
 

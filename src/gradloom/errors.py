@@ -8,6 +8,8 @@
     ├── NotANumberError   (TypeError)        something that is no number where a number belongs
     ├── LostGradientError (TypeError)        a conversion that would silently drop the gradient
     ├── AnomalyError      (ArithmeticError)  the first NaN or infinity, under detect_anomaly()
+    ├── MissingExtraError (ImportError)      an optional library is not installed
+    ├── RecordingError    (RuntimeError)     a recorded value where it means nothing
     └── RunFolderError    (OSError)          a run folder that is missing, damaged or in the way
 
 Every message says what was wrong, where, and what to do instead, in one line.
@@ -46,5 +48,13 @@ class AnomalyError(GradloomError, ArithmeticError):
     """An operation made the first NaN or infinity, forward or backward."""
 
 
+class MissingExtraError(GradloomError, ImportError):
+    """An optional library is not installed; the message gives the command that installs it."""
+
+
 class RunFolderError(GradloomError, OSError):
     """A run folder is missing, damaged or in the way."""
+
+
+class RecordingError(GradloomError, RuntimeError):
+    """A value of one recording was read in another, or after its own had ended."""

@@ -29,6 +29,12 @@ __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 _levels = itertools.count(1)  # an inner call is made later than the ones around it
 
+
+def new_level() -> int:
+    """A level above all that are in use: that of a derivative or recording which begins now."""
+    return next(_levels)
+
+
 Edges = list[tuple[int, Scalar]]
 
 
@@ -91,7 +97,7 @@ def _is_zero(tangent: Scalar) -> bool:
 
 def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
     """f(*args), and what turns cotangents of the result's leaves into those of every argument."""
-    level = next(_levels)
+    level = new_level()
     tape: list[Edges] = []
     leaves, shape = tree.flatten(list(args))
     inputs = [Traced(x, level, tape, []) for x in leaves]
@@ -169,7 +175,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> jvp(lambda x, y: x * y, (3.0, 4.0), (1.0, 0.0))
     (12.0, 4.0)
     """
-    level = next(_levels)
+    level = new_level()
     leaves, shape = tree.flatten(list(primals))
     moves = tree.leaves_like(shape, list(tangents))
     if moves is None:

@@ -5,7 +5,6 @@ spelling. Subclasses say what an operation does to them: `Value` builds the grap
 draws, the classes of `autodiff` carry higher derivatives.
 """
 
-import numbers
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Self
@@ -19,9 +18,9 @@ def _compare(how: Callable[[float, float], bool], a: "Operand", b: object) -> bo
     """Compare the numbers, not the graphs; what is no number is left to Python's own rules."""
     if isinstance(b, Operand):
         return how(primal(a), primal(b))
-    if isinstance(b, numbers.Real):
-        return how(primal(a), b)  # type: ignore[arg-type]
-    try:  # a truth value or an array without axes of NumPy's
+    if type(b) is int:  # exact, however large
+        return how(primal(a), b)
+    try:
         return how(primal(a), as_number(b))
     except NotANumberError:
         return NotImplemented  # type: ignore[no-any-return]
@@ -32,6 +31,7 @@ class Operand:
 
     __slots__ = ()
     _level: int
+    _symbolic = False  # whether it stands for numbers to come rather than for one
     data: Any
 
     # NumPy's scalars would swallow a value into an object array; this makes them leave it to us.

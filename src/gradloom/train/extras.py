@@ -7,11 +7,7 @@ need the libraries of the `train` extra; whoever uses one imports it under `extr
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradloom.errors import GradloomError
-
-
-class MissingExtraError(GradloomError, ImportError):
-    """An optional library is not installed; the message gives the command that installs it."""
+from gradloom.errors import MissingExtraError
 
 
 @contextmanager
@@ -28,7 +24,7 @@ def extra(name: str = "train") -> Iterator[None]:
         >>> with extra():
         ...     import no_such_library
         Traceback (most recent call last):
-        gradloom.train.extras.MissingExtraError: no_such_library is not installed:
+        gradloom.errors.MissingExtraError: no_such_library is not installed:
             pip install 'gradloom[train]'
     """
     try:

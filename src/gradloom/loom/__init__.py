@@ -1,0 +1,5 @@
+"""The loom: scalar code, recorded once, becomes a short array program.
+
+Read `graph` (scalars in SSA form), `record` (how Python code becomes one), `simplify`, `weave`
+(how scalars become arrays), `program` (the array instructions) and `adjoint` (their derivative).
+"""

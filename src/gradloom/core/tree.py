@@ -27,19 +27,24 @@ def flatten(x: Any) -> tuple[list[Any], Structure]:
     ([1.0, 2.0, 3.0], {'a': None, 'b': [None, (None,)]})
     """
     leaves: list[Any] = []
-
-    def take(x: Any) -> Structure:
-        if isinstance(x, dict):
-            return {key: take(part) for key, part in x.items()}
-        if isinstance(x, list | tuple):
-            return _like(x, [take(part) for part in x])
-        if getattr(x, "ndim", 0):
-            return [take(part) for part in x.tolist()]
-        leaves.append(x if hasattr(x, "_level") else as_number(x))
-        return None
-
-    structure = take(x)
+    structure = _take(x, leaves)
     return leaves, structure
+
+
+# Inner functions that call themselves would be cycles, and keep every leaf until the garbage
+# collector comes round; so the recursions stand outside.
+
+
+def _take(x: Any, leaves: list[Any]) -> Structure:
+    """Append the leaves of `x`; the structure around them."""
+    if isinstance(x, dict):
+        return {key: _take(part, leaves) for key, part in x.items()}
+    if isinstance(x, list | tuple):
+        return _like(x, [_take(part, leaves) for part in x])
+    if getattr(x, "ndim", 0):
+        return [_take(part, leaves) for part in x.tolist()]
+    leaves.append(x if hasattr(x, "_level") else as_number(x))
+    return None
 
 
 def unflatten(structure: Structure, leaves: list[Any]) -> Any:
@@ -48,16 +53,15 @@ def unflatten(structure: Structure, leaves: list[Any]) -> Any:
     >>> unflatten([None, (None, None)], [1.0, 2.0, 3.0])
     [1.0, (2.0, 3.0)]
     """
-    source = iter(leaves)
+    return _put(structure, iter(leaves))
 
-    def put(part: Structure) -> Any:
-        if part is None:
-            return next(source)
-        if isinstance(part, dict):
-            return {key: put(inner) for key, inner in part.items()}
-        return _like(part, [put(inner) for inner in part])
 
-    return put(structure)
+def _put(structure: Structure, leaves: Iterator[Any]) -> Any:
+    if structure is None:
+        return next(leaves)
+    if isinstance(structure, dict):
+        return {key: _put(part, leaves) for key, part in structure.items()}
+    return _like(structure, [_put(part, leaves) for part in structure])
 
 
 def leaves_like(structure: Structure, x: Any) -> list[Any] | None:
@@ -67,18 +71,15 @@ def leaves_like(structure: Structure, x: Any) -> list[Any] | None:
     ([1.0, 2.0], None)
     """
     leaves, given = flatten(x)
-    if given != structure:
-        return None
+    return list(_in_order(structure, unflatten(given, leaves))) if given == structure else None
 
-    def take(part: Structure, x: Any) -> Iterator[Any]:
-        if part is None:
-            yield x
-        else:
-            keys = part if isinstance(part, dict) else range(len(part))
-            for key in keys:
-                yield from take(part[key], x[key])
 
-    return list(take(structure, unflatten(given, leaves)))
+def _in_order(structure: Structure, x: Any) -> Iterator[Any]:
+    if structure is None:
+        yield x
+        return
+    for key in structure if isinstance(structure, dict) else range(len(structure)):
+        yield from _in_order(structure[key], x[key])
 
 
 def _like(old: list[Any] | tuple[Any, ...], parts: list[Any]) -> Any:

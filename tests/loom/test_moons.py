@@ -1,6 +1,7 @@
 """The whole of micrograd's moons demo: 66,000 scalars become a handful of array instructions."""
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Neuron:
 
 class Network:
     def __init__(self, sizes: list[int], rng: random.Random) -> None:
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(pairwise(sizes))
         self.layers = [
             [Neuron(nin, rng, nonlin=i + 1 < len(pairs)) for _ in range(nout)]
             for i, (nin, nout) in enumerate(pairs)

@@ -209,6 +209,7 @@ def _pick(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[
             every[i] = x
         return f(*every)
 
+    picked.__name__ = tree.name(f)  # for messages
     return picked, [args[i] for i in chosen]
 
 

@@ -119,6 +119,11 @@ def rms_norm(x: Vector) -> Vector:
 VOCABULARY, WIDTH, HEADS, TOKENS = 27, 16, 4, 8
 
 
+def gpt_text() -> list[int]:
+    """The tokens that `gpt` reads; each but the first is also to be predicted."""
+    return random.Random(1).choices(range(VOCABULARY), k=TOKENS + 1)
+
+
 def gpt(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
     """One layer of a character GPT: 4,064 parameters, 8 tokens in, the mean cross entropy out."""
     rng = random.Random(0)
@@ -134,7 +139,7 @@ def gpt(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
         "head": (VOCABULARY, WIDTH),
     }
     w = {name: _made(_numbers(rng, *shape, scale=0.2), number) for name, shape in shapes.items()}
-    text = [rng.randrange(VOCABULARY) for _ in range(TOKENS + 1)]
+    text = gpt_text()
     size = WIDTH // HEADS
 
     def attend(query: Vector, keys: Matrix, values: Matrix) -> Vector:

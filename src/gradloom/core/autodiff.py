@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradloom.core import tree
+from gradloom.core import tree, value
 from gradloom.core.operand import Operand
 from gradloom.core.table import Op, Scalar, apply
 from gradloom.errors import ArgumentError, ShapeError
@@ -38,16 +38,23 @@ def new_level() -> int:
 Edges = list[tuple[int, Scalar]]
 
 
-class Traced(Operand):
-    """A number on the tape of one reverse pass.
+class _Tape(list[Edges]):
+    """What happened to the numbers of one reverse pass.
 
-    The tape lists, for each traced number in the order of their making, the operands on the
-    same tape (by place) and the local derivatives.
+    For each in the order of their making: its operands on the same tape, by place, with the
+    local derivatives. Under `detect_anomaly()` there are notes too, on who asked for it.
     """
+
+    def __init__(self) -> None:
+        self.notes: dict[int, str] = {}
+
+
+class Traced(Operand):
+    """A number on the tape of one reverse pass."""
 
     __slots__ = ("_level", "_place", "_tape", "data")
 
-    def __init__(self, data: Scalar, level: int, tape: list[Edges], edges: Edges) -> None:
+    def __init__(self, data: Scalar, level: int, tape: _Tape, edges: Edges) -> None:
         self.data = data
         self._level = level
         self._tape = tape
@@ -64,6 +71,8 @@ class Traced(Operand):
         local = op.derivatives(y, inner, mine)
         pairs = zip(operands, local, strict=True)
         edges = [(x._place, d) for x, d in pairs if d is not None]
+        if (seen_by := value.watcher) is not None:
+            self._tape.notes[len(self._tape)] = seen_by.computed(op, inner, y)
         return Traced(y, self._level, self._tape, edges)
 
 
@@ -88,7 +97,10 @@ class Dual(Operand):
         pairs = zip(operands, local, strict=True)
         # A tangent that is plainly 0 moves nothing, even where the derivative is inf.
         moves = [d * x.tangent for x, d in pairs if d is not None and not _is_zero(x.tangent)]
-        return Dual(y, self._level, functools.reduce(lambda a, b: a + b, moves) if moves else 0.0)
+        tangent = functools.reduce(lambda a, b: a + b, moves) if moves else 0.0
+        if (seen_by := value.watcher) is not None:
+            seen_by.computed(op, inner, y, tangent)
+        return Dual(y, self._level, tangent)
 
 
 def _is_zero(tangent: Scalar) -> bool:
@@ -98,7 +110,7 @@ def _is_zero(tangent: Scalar) -> bool:
 def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
     """f(*args), and what turns cotangents of the result's leaves into those of every argument."""
     level = new_level()
-    tape: list[Edges] = []
+    tape = _Tape()
     leaves, shape = tree.flatten(list(args))
     inputs = [Traced(x, level, tape, []) for x in leaves]
     outputs, result_shape = tree.flatten(f(*tree.unflatten(shape, inputs)))
@@ -118,7 +130,10 @@ def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[
         for place in range(len(tape) - 1, -1, -1):
             if total[place] is not None:
                 for operand, local in tape[place]:
-                    add(operand, local * total[place])
+                    share = local * total[place]
+                    if (seen_by := value.watcher) is not None:
+                        seen_by.pulled(tape.notes.get(place, ""), local, total[place], share)
+                    add(operand, share)
         found = [0.0 if g is None else g for g in total[: len(inputs)]]
         return tree.unflatten(shape, found)  # type: ignore[no-any-return]
 

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from gradloom.core import tree, value
 from gradloom.core.autodiff import value_and_grad
-from gradloom.core.table import primal
+from gradloom.core.table import Op, Scalar, primal
 from gradloom.core.value import Value
 from gradloom.errors import AnomalyError
 
@@ -110,6 +110,10 @@ def gradcheck(
     return worst
 
 
+_ADVICE = "keep its inputs in range there (clip, shift, or use a stable form)"
+_BEFORE = "a line before detect_anomaly() began"
+
+
 class _Placed(str):
     """The name of an operation that remembers which line of the user's asked for it."""
 
@@ -153,27 +157,46 @@ class _Anomalies:
         node._op = _Placed(node._op)
         node._op.place = place
         if not math.isfinite(node.data):
-            raise AnomalyError(
-                f"{_call(node)} gave {node.data} at {place}; "
-                "keep its inputs in range there (clip, shift, or use a stable form)"
-            )
+            raise AnomalyError(f"{_call(node)} gave {node.data} at {place}; {_ADVICE}")
 
     def passed(self, node: Value) -> None:
         if not self.here.get():
             return
         for i, (operand, local) in enumerate(zip(node._prev, node._local, strict=True)):
             if local is not None and not math.isfinite(operand.grad):
-                place = getattr(node._op, "place", "a line before detect_anomaly() began")
+                place = getattr(node._op, "place", _BEFORE)
                 raise AnomalyError(
                     f"backward through {_call(node)} made the gradient of operand {i} "
                     f"{operand.grad} (local derivative {local}, gradient from above {node.grad}); "
                     f"the operation stands at {place}"
                 )
 
+    def computed(self, op: Op, operands: Sequence[Scalar], *found: Scalar) -> str:
+        if not self.here.get():
+            return ""
+        place = _user_line()
+        call = _show(op.symbol, [f"{primal(x)}" for x in operands])
+        for what, number in zip(("gave", "has the tangent"), found, strict=False):
+            if not math.isfinite(primal(number)):
+                raise AnomalyError(f"{call} {what} {primal(number)} at {place}; {_ADVICE}")
+        return f"{call}, which stands at {place},"
+
+    def pulled(self, note: str, local: Scalar, above: Scalar, share: Scalar) -> None:
+        if self.here.get() and not math.isfinite(primal(share)):
+            raise AnomalyError(
+                f"backward through {note or f'an operation on {_BEFORE}'} made a gradient "
+                f"{primal(share)} (local derivative {primal(local)}, gradient from above "
+                f"{primal(above)})"
+            )
+
 
 def _call(node: Value) -> str:
-    names = [f"{x.label}={x.data}" if x.label else f"{x.data}" for x in node._prev[:4]]
-    return f"{str(node._op)!r}({', '.join(names)}{', …' if len(node._prev) > 4 else ''})"
+    names = [f"{x.label}={x.data}" if x.label else f"{x.data}" for x in node._prev[:5]]
+    return _show(str(node._op), names)
+
+
+def _show(symbol: str, operands: Sequence[str]) -> str:
+    return f"{symbol!r}({', '.join(operands[:4])}{', …' if len(operands) > 4 else ''})"
 
 
 _anomalies = _Anomalies()
@@ -183,7 +206,8 @@ _anomalies = _Anomalies()
 def detect_anomaly() -> Iterator[None]:
     """A context in which the first NaN or infinity raises, forward or backward.
 
-    The exception names the operation, its inputs, and the file and line that asked for it.
+    Values are watched, and so are `grad`, `jvp` and their kin; plain numbers are not. The
+    exception names the operation, its inputs, and the file and line that asked for it.
     Everything is checked, so it costs several times the plain run. Other threads are not
     disturbed.
 

@@ -19,10 +19,14 @@ from gradloom.core.table import Op, Scalar, as_number
 
 
 class Watcher(Protocol):
-    """Somebody who wants to see every node made and every backward step: `detect_anomaly()`."""
+    """Somebody who wants to see every result and every backward step: `detect_anomaly()`."""
 
     def made(self, node: "Value") -> None: ...
     def passed(self, node: "Value") -> None: ...
+
+    # The same for the numbers of autodiff: a result is told with a note, a step back with it.
+    def computed(self, op: Op, operands: Sequence[Scalar], *found: Scalar) -> str: ...
+    def pulled(self, note: str, local: Scalar, above: Scalar, share: Scalar) -> None: ...
 
 
 watcher: Watcher | None = None

@@ -95,7 +95,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "max": lambda *xs: functools.reduce(np.maximum, xs),
     "min": lambda *xs: functools.reduce(np.minimum, xs),
     "sum": lambda *xs: functools.reduce(np.add, xs, 0.0),
-    "hypot": lambda *xs: functools.reduce(np.hypot, xs),
+    "hypot": lambda *xs: functools.reduce(np.hypot, xs, 0.0),
     "logsumexp": _logsumexp,
 }
 

@@ -42,6 +42,33 @@ def test_the_attributes_of_micrograd_are_there() -> None:
     c.grad = 1.0
     c._backward()
     assert (a.grad, b.grad) == (-3.0, 2.0)
+    a._backward()  # a leaf has nothing to hand on
+    assert (a.grad, b.grad, a._prev) == (-3.0, 2.0, ())
+
+
+def test_the_walk_of_the_lecture_gives_the_same_gradients() -> None:
+    def build() -> tuple[Value, Value]:
+        x = Value(0.5)
+        return x, gl.sum([x * 3.0, (2.0 - x).tanh(), x.relu() / x, x**2])
+
+    x, y = build()
+    order: list[Value] = []
+    seen = set()
+
+    def visit(v: Value) -> None:
+        if v not in seen:
+            seen.add(v)
+            for child in v._prev:
+                visit(child)
+            order.append(v)
+
+    visit(y)
+    y.grad = 1.0
+    for v in reversed(order):
+        v._backward()
+    x2, y2 = build()
+    y2.backward()
+    assert x.grad == x2.grad
 
 
 def test_a_label_can_be_given_and_changed() -> None:

@@ -110,6 +110,8 @@ class Value(Operand):
     @property
     def _local(self) -> tuple[float | None, ...]:
         """The local derivative for each operand, None where no gradient flows."""
+        if self._left is None:
+            return ()
         if type(self._left) is tuple:
             return tuple(self._dleft)
         if type(self._right) is tuple:

@@ -130,14 +130,17 @@ class Runner:
         self.arena = self._template.copy()
         self._shared = self.arena[:size]
         self._laned = self.arena[size:].reshape(size, -1)
+        self._all_laned = bool(program.laned[program.inputs].all())
         lowered = [_with_lanes(one, program, lanes) for one in program.instructions]
         self._steps = [_step(instruction, self.arena) for instruction in lowered]
 
-    def run(self, inputs: Sequence[Any] | Array) -> Array:
+    def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array:
         """The outputs for these inputs, with the parameters as they are now.
 
         Args:
             inputs: a number for each input of the program, or for a laned one as many as lanes.
+            parameters: the numbers of `program.values`, from who has them at hand in an array; by
+                default they are read one by one.
 
         Returns:
             The outputs; with lanes a row of as many as lanes for each.
@@ -146,18 +149,27 @@ class Runner:
         self.arena[:] = self._template
         if self.lanes is None:
             self._shared[program.inputs] = inputs
+        elif isinstance(inputs, np.ndarray) and self._all_laned:
+            self._laned[program.inputs] = inputs
         else:
             for slot, number in zip(program.inputs, inputs, strict=True):
                 (self._laned if program.laned[slot] else self._shared)[slot] = number
-        self._shared[program.parameters] = [value.data for value in program.values]
+        if parameters is None:
+            parameters = np.array([value.data for value in program.values])
+        self._shared[program.parameters] = parameters
         with np.errstate(all="ignore"):
             for step in self._steps:
                 step()
+        return self.read(program.outputs)
+
+    def read(self, slots: NDArray[np.int64]) -> Array:
+        """What stands in these slots after a run; with lanes a row of as many as lanes for each."""
         if self.lanes is None:
-            return self._shared[program.outputs]
-        shared = np.broadcast_to(self._shared[:, None], self._laned.shape)
-        laned = program.laned[program.outputs][:, None]
-        return np.where(laned, self._laned[program.outputs], shared[program.outputs])
+            return self._shared[slots]
+        found = self._laned[slots]
+        shared = ~self.program.laned[slots]
+        found[shared] = self._shared[slots[shared], None]
+        return found
 
 
 def _with_lanes(instruction: Instruction, program: Program, lanes: int | None) -> Instruction:

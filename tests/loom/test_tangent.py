@@ -95,14 +95,43 @@ def test_the_third_derivative_along_a_direction_is_a_tangent_of_a_tangent_of_an_
     np.testing.assert_allclose(found, gl.jvp(second, [POINT], [DIRECTION])[1], rtol=1e-11)
 
 
-def test_directions_as_lanes_give_the_hessian_and_compute_the_program_once() -> None:
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_many_directions_side_by_side_give_columns_of_the_hessian(k: int) -> None:
     program = woven(mixed, POINT)
     n = len(POINT)
     backward = adjoint(program, program.inputs)
-    every = tangent(backward, program.inputs, directions=True)
-    found = Runner(every, lanes=n).run([*POINT, 1.0, *np.eye(n)])[-n:]
-    np.testing.assert_allclose(found, gl.hessian(mixed)(POINT), rtol=1e-12, atol=1e-14)
-    assert not every.laned[: len(backward.template)].any()
+    every = tangent(backward, program.inputs, directions=k)
+    found = Runner(every).run([*POINT, 1.0, *np.eye(n, k).reshape(-1)])[-n * k :]
+    wanted = np.array(gl.hessian(mixed)(POINT))[:, :k]
+    np.testing.assert_allclose(found.reshape(n, k), wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_many_cotangents_side_by_side_give_rows_of_the_jacobian() -> None:
+    def f(x: list[Any]) -> list[Any]:
+        return [mixed(x), x[0] * x[3], gl.exp(x[2])]
+
+    program = woven(f, POINT)
+    rows = adjoint(program, program.inputs, directions=3)
+    found = Runner(rows).run([*POINT, *np.eye(3).reshape(-1)])[3:]
+    np.testing.assert_allclose(found.reshape(-1, 3).T, gl.jacobian(f)(POINT), rtol=1e-12)
+
+
+def test_directions_and_lanes_do_not_mix_up() -> None:
+    program = woven(lambda w, x: gl.sin(w[0] * x) + w[1] * x * x, [2.0, 3.0], 0.5, lanes=(2,))
+    twice = tangent(adjoint(program, program.inputs), program.inputs, directions=3)
+    xs = np.array([0.5, -1.0])
+    found = Runner(twice, lanes=2).run([2.0, 3.0, xs, 1.0, *np.eye(3).reshape(-1)])
+
+    def total(v: list[Any]) -> Any:
+        return sum(gl.sin(v[0] * x) + v[1] * x * x for x in v[2:])
+
+    wanted = np.array(gl.hessian(total)([2.0, 3.0, *xs]))
+    # The inputs of both lanes move in the third direction, and w is moved by the sum over lanes.
+    fused = np.column_stack([wanted[:, :2], wanted[:, 2] + wanted[:, 3]])
+    hessian = found[-9:].reshape(3, 3, 2)
+    for lane in range(2):
+        np.testing.assert_allclose(hessian[:2, :, lane], fused[:2], rtol=1e-12)
+        np.testing.assert_allclose(hessian[2, :, lane], fused[2 + lane], rtol=1e-12, atol=1e-15)
 
 
 def test_a_program_with_lanes_moves_lane_by_lane_and_shared_inputs_with_all() -> None:
@@ -136,9 +165,3 @@ def test_what_does_not_move_moves_nothing_even_where_a_slope_is_infinite(
     found = Runner(tangent(program, program.inputs)).run([*x, *v])[1]
     wanted = gl.jvp(f, x, v)[1]
     assert found == wanted or (math.isnan(found) and math.isnan(wanted))
-
-
-def test_directions_for_a_program_with_lanes_are_refused() -> None:
-    program = woven(lambda x: x * x, 1.0, lanes=(0,))
-    with pytest.raises(ValueError, match="one direction at a time"):
-        tangent(program, program.inputs, directions=True)

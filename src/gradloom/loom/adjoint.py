@@ -13,18 +13,21 @@ matrix product two. The derivative is the rule from the table, run on the operan
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.bodies import Sketch, moved, slope, times, used
-from gradloom.loom.program import Instruction, Program
+from gradloom.loom.bodies import behind, handed_on, slots_behind
+from gradloom.loom.program import Program
 from gradloom.loom.views import slots_of
 
 
-def adjoint(program: Program, wanted: NDArray[np.int64]) -> Program:
+def adjoint(
+    program: Program, wanted: NDArray[np.int64], *, directions: int | None = None
+) -> Program:
     """The program followed by its backward pass.
 
     Args:
         program: its outputs' cotangents become further inputs, after its own.
         wanted: the slots whose cotangents are wanted; they become the outputs, after the
             program's own.
+        directions: that many cotangents for every slot, side by side, each with its own seeds.
 
     >>> from gradloom.backends.numpy import Runner
     >>> from gradloom.loom.record import record
@@ -47,29 +50,18 @@ def adjoint(program: Program, wanted: NDArray[np.int64]) -> Program:
     for instruction, moves in zip(reversed(program.instructions), reversed(touched), strict=True):
         for place, move in enumerate(moves):
             if move:
-                backward += _pull(instruction, place, size)
-    template = np.concatenate([program.template, np.zeros(size)])
+                above = behind(instruction.out, size, directions)
+                target = behind(instruction.operands[place], size, directions)
+                backward += handed_on(instruction, place, above, target, directions, still=False)
+    count = directions or 1
+    template = np.concatenate([program.template, np.zeros(size * count)])
     return Program(
         template=template,
-        inputs=np.concatenate([program.inputs, program.outputs + size]),
+        inputs=np.concatenate([program.inputs, slots_behind(program.outputs, size, directions)]),
         parameters=program.parameters,
         values=program.values,
         instructions=[*program.instructions, *backward],
-        outputs=np.concatenate([program.outputs, wanted + size]),
+        outputs=np.concatenate([program.outputs, slots_behind(wanted, size, directions)]),
         guards=program.guards,
-        laned=np.concatenate([program.laned, program.laned]),
+        laned=np.concatenate([program.laned, program.laned.repeat(count)]),
     )
-
-
-def _pull(instruction: Instruction, place: int, size: int) -> list[Instruction]:
-    """What hands the cotangent of an instruction's result to one of its operands."""
-    found = slope(instruction, place)
-    if found is None:
-        return []
-    body, masks = found
-    above = Sketch(len(instruction.operands) + 1)
-    share = times(body if isinstance(body, float) else Sketch(body), above, masks=masks)
-    behind = moved(instruction.out, size)
-    kept, views = used(share.body, (*instruction.operands, instruction.out, behind))
-    target = moved(instruction.operands[place], size)
-    return [Instruction(instruction.shape, target, kept, views, accumulate=True)]

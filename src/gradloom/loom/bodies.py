@@ -8,11 +8,13 @@ a tangent needs.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gradloom.core import ops
 from gradloom.core.operand import Operand
 from gradloom.core.table import OPS, Op, Scalar
 from gradloom.loom.program import Body, Instruction
-from gradloom.loom.views import View
+from gradloom.loom.views import Slots, View
 
 
 class Sketch(Operand):
@@ -90,10 +92,45 @@ def times(slope: Any, share: Any, *, masks: bool) -> Any:
     return product
 
 
-def moved(view: View, by: int) -> View:
-    """The same view of slots that stand `by` further on."""
-    table = None if view.table is None else view.table + by
-    return View(view.offset + by, view.strides, table)
+def behind(view: View, size: int, directions: int | None) -> View:
+    """Where the tangents or cotangents of a view's slots lie, `size` slots further on.
+
+    With directions every slot has so many, side by side, and the view one more axis for them.
+
+    >>> behind(View(2, (3,)), 10, None), behind(View(2, (3,)), 10, 4)
+    (View(offset=12, strides=(3,), table=None), View(offset=18, strides=(12, 1), table=None))
+    """
+    if directions is None:
+        return View(view.offset + size, view.strides, _plus(view.table, size))
+    table = None if view.table is None else view.table[..., None] * directions
+    strides = (*(s * directions for s in view.strides), 1)
+    return View(
+        size + view.offset * directions, strides, _plus(table, size + np.arange(directions))
+    )
+
+
+def slots_behind(slots: Slots, size: int, directions: int | None) -> Slots:
+    """`behind` for a list of slots: for each its tangents, direction by direction.
+
+    >>> slots_behind(np.array([0, 2]), 10, 3).tolist()
+    [10, 11, 12, 16, 17, 18]
+    """
+    count = directions or 1
+    return (size + slots[:, None] * count + np.arange(count)).reshape(-1)
+
+
+def _plus(table: Slots | None, by: int | Slots) -> Slots | None:
+    return None if table is None else table + by
+
+
+def through(view: View, shape: tuple[int, ...], directions: int | None) -> View:
+    """The same slots for every direction: a broadcast along one more axis."""
+    if directions is None:
+        return view
+    table = view.table
+    if table is not None:
+        table = np.broadcast_to(table.reshape(*shape, 1), (*shape, directions))
+    return View(view.offset, (*view.strides, 0), table)
 
 
 def used(body: Body, operands: tuple[View, ...]) -> tuple[Body, tuple[View, ...]]:
@@ -113,3 +150,45 @@ def _renumbered(body: Body, order: dict[int, int]) -> Body:
     if isinstance(body, int):
         return order.setdefault(body, len(order))
     return body[0], tuple(_renumbered(part, order) for part in body[1])
+
+
+def handed_on(
+    instruction: Instruction,
+    place: int,
+    moving: View,
+    target: View,
+    directions: int | None,
+    *,
+    still: bool,
+) -> list[Instruction]:
+    """The instruction `target += d(result) / d(operand at place) · moving`; none if that is 0.
+
+    Args:
+        instruction, place: what to differentiate by which operand.
+        moving, target: views with an axis for the directions, where there are any.
+        directions: how many at once, None for one without an axis of its own.
+        still: what does not move moves nothing: where the slope may be inf at finite numbers
+            (a root, a quotient) a factor of 0 is left out.
+    """
+    found = slope(instruction, place)
+    if found is None:
+        return []
+    body, masks = found
+    factor = Sketch(len(instruction.operands) + 1)
+    share = times(body if isinstance(body, float) else Sketch(body), factor, masks=masks)
+    if still and not _is_plain(body):
+        share = ops.where(ops.equal(factor, 0.0), 0.0, share)
+    own = [
+        through(view, instruction.shape, directions)
+        for view in (*instruction.operands, instruction.out)
+    ]
+    kept, views = used(share.body, (*own, moving))
+    shape = instruction.shape if directions is None else (*instruction.shape, directions)
+    return [Instruction(shape, target, kept, views, accumulate=True)]
+
+
+def _is_plain(body: Body) -> bool:
+    """A number or a factor, as in sums and products: finite wherever the operands are."""
+    while isinstance(body, tuple) and body[0] == "neg":
+        body = body[1][0]
+    return not isinstance(body, tuple)

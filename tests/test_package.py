@@ -102,11 +102,11 @@ def test_importing_pulls_in_the_standard_library_alone(name: str) -> None:
         assert "gradloom.nn" not in loaded
 
 
-def test_importing_stays_within_its_time() -> None:
-    """50 ms is the bar; several tries, for a machine may be busy."""
+def test_importing_takes_less_than_fifty_milliseconds() -> None:
+    """Of the processor's time, at the best of a few tries: the machine may be busy."""
     code = (
-        "import time; start = time.perf_counter(); import gradloom;"
-        "print(time.perf_counter() - start)"
+        "import time; start = time.process_time(); import gradloom;"
+        "print(time.process_time() - start)"
     )
     assert min(float(in_a_fresh_interpreter(code)) for _ in range(5)) < 0.05
 

@@ -43,6 +43,12 @@ def test_the_loss_curve_does_without_validation():
     }  # fmt: skip
 
 
+def test_a_single_epoch_is_seen():
+    figure = loss_curve(History([{"epoch": 1, "loss": 0.5, "validation_loss": 0.25}]))
+    assert {line.get_marker() for line in figure.axes[0].lines} == {"o"}
+    assert [tick for tick in figure.axes[0].get_xticks() if tick % 1] == []
+
+
 @pytest.mark.parametrize(
     ("losses", "scale"),
     [([1.0, 0.1], "log"), ([1.0, 0.9], "linear"), ([1.0, 0.0], "linear"), ([1.0, -1.0], "linear")],
@@ -107,6 +113,15 @@ def test_numbers_are_drawn_as_a_surface_with_a_scale():
     assert pixels(figure).size
 
 
+def test_the_scale_of_a_surface_has_round_numbers():
+    figure = decision_boundary(
+        lambda rows: [sum(row) for row in rows], [[0.13, 0.0], [9.7, 1.1]], [0.0, 9.0]
+    )
+    ticks = figure.axes[1].get_yticks()
+    assert len(ticks) > 3
+    assert np.allclose(ticks * 2, np.round(ticks * 2))
+
+
 def test_a_constant_surface_and_a_single_point_are_drawn():
     figure = decision_boundary(lambda rows: [1.0 for _ in rows], [[2.0, 2.0]], [1.0], resolution=4)
     assert pixels(figure).size
@@ -125,6 +140,22 @@ def test_the_confusion_matrix_shows_counts_and_names():
     assert [text.get_text() for text in axes.get_yticklabels()] == ["blue", "a very long nam…"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert pixels(figure).size
+
+
+NAMES = ["$x_{$", "_hidden", "a\nb\x1b[31m", "日本語"]
+
+
+def test_names_are_drawn_letter_by_letter(tmp_path):
+    matrix = confusion_matrix(np.eye(4, dtype=int).tolist(), NAMES)
+    x = [[float(i), float(i % 2)] for i in range(4)]
+    plane = decision_boundary(
+        lambda rows: [[0.25] * 4 for _ in rows], x, range(4), classes=NAMES, names=NAMES[:2]
+    )
+    for figure in (matrix, plane):
+        save(figure, tmp_path / "picture.png")  # no TeX error, no warning of a missing letter
+    shown = [r"\$x_{\$", " _hidden", "a b [31m", "日本語"]
+    assert [text.get_text() for text in plane.axes[0].get_legend().get_texts()] == shown
+    assert plane.axes[0].get_xlabel() == shown[0]
 
 
 def test_a_class_without_rows_is_drawn_empty():

@@ -7,6 +7,7 @@ global changes, and `figure.savefig(path)` works without a display.
 import io
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,10 @@ def loss_curve(history: History) -> Figure:
     best = history.best()
     figure, axes = _canvas(6.4, 4.0)
     epochs = history["epoch"]
-    axes.plot(epochs, history["loss"], color=_PALE, label="training")
+    style = "o-" if len(epochs) == 1 else "-"  # a line through a single point is not seen
+    axes.plot(epochs, history["loss"], style, color=_PALE, label="training")
     if history.monitor == "validation_loss":
-        axes.plot(epochs, history["validation_loss"], color=_INK, label="validation")
+        axes.plot(epochs, history["validation_loss"], style, color=_INK, label="validation")
     label = f"best: {best[history.monitor]:.3g} in epoch {best['epoch']}"
     axes.plot(best["epoch"], best[history.monitor], "o", color=_ACCENT, label=label, zorder=3)
     losses = history["loss"] + history[history.monitor]
@@ -60,7 +62,7 @@ def loss_curve(history: History) -> Figure:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="epoch", ylabel="loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(visible=True, which="major", color="#e2e8f0", linewidth=0.8)
     axes.legend(frameon=False)
     return figure
@@ -107,10 +109,10 @@ def decision_boundary(
     figure, axes = _canvas(6.4, 5.2)
     if classes is None:
         numbers = np.array(y, dtype=float)
-        low_number = min(surface.min(), numbers.min())
-        levels = np.linspace(low_number, max(surface.max(), numbers.max()) + 1e-9, 20)
+        both = np.append(surface, numbers)
+        levels = MaxNLocator(20).tick_values(both.min(), both.max())
         filled = axes.contourf(across, up, surface[..., 0], levels=levels, cmap="viridis")
-        figure.colorbar(filled, ax=axes, format="%.3g")
+        figure.colorbar(filled, ax=axes, ticks=MaxNLocator(6))
         colors = colormaps["viridis"]((numbers - levels[0]) / (levels[-1] - levels[0]))
     else:
         palette = _palette(len(classes))
@@ -127,7 +129,8 @@ def decision_boundary(
             linewidths=width,
             zorder=3,
         )
-    axes.set(xlabel=names[0], ylabel=names[1], xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
+    axes.set(xlabel=_plain(names[0], 40), ylabel=_plain(names[1], 40))
+    axes.set(xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
     _explain_points(axes, classes, bool(rimmed.any()))
     return figure
 
@@ -158,7 +161,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
         if count:
             color = "white" if shares[row, column] > 0.5 else _INK
             axes.text(column, row, f"{count}", ha="center", va="center", color=color)
-    shown = [_shorten(name) for name in classes]
+    shown = [_plain(name) for name in classes]
     slanted = max(map(len, shown)) * size > 40
     axes.set_xticks(
         range(size), shown, rotation=40 if slanted else 0, ha="right" if slanted else "center"
@@ -177,7 +180,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         RunFolderError: the file cannot be written.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name beyond the font: boxes
+        figure.savefig(picture, format="png")
     write_whole(path, picture.getvalue())
 
 
@@ -248,9 +253,11 @@ def _paint_classes(
 def _explain_points(axes: "Axes", classes: Sequence[str] | None, rimmed: bool) -> None:
     """A legend of the classes, and of the rim of test samples."""
     style = {"linestyle": "", "marker": "o", "markersize": 5.5}
+    # A legend leaves out names that begin with an underscore; a space in front brings them in.
+    shown = [f" {name}" if name.startswith("_") else name for name in map(_plain, classes or [])]
     handles = [
-        Line2D([], [], color=color, label=_shorten(name), **style)  # type: ignore[arg-type]
-        for name, color in zip(classes or [], _palette(len(classes or [])), strict=True)
+        Line2D([], [], color=color, label=name, **style)  # type: ignore[arg-type]
+        for name, color in zip(shown, _palette(len(shown)), strict=True)
     ]
     if rimmed:
         rim = {"markerfacecolor": "white", "markeredgecolor": "black"}
@@ -259,5 +266,8 @@ def _explain_points(axes: "Axes", classes: Sequence[str] | None, rimmed: bool) -
         axes.legend(handles=handles, framealpha=0.85, edgecolor="none", fontsize="small")
 
 
-def _shorten(name: str, length: int = 16) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+def _plain(name: str, length: int = 16) -> str:
+    """A name as matplotlib shows it letter by letter: short, on one line, its dollars no TeX."""
+    name = "".join(letter if letter.isprintable() else " " for letter in name)
+    name = name if len(name) <= length else f"{name[: length - 1]}…"
+    return name.replace("$", r"\$")

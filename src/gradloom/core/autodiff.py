@@ -127,13 +127,16 @@ def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[
         for place, cotangent in zip(places, cotangents, strict=True):
             if place is not None:
                 add(place, cotangent)
+        seen_by = value.watcher
         for place in range(len(tape) - 1, -1, -1):
-            if total[place] is not None:
-                for operand, local in tape[place]:
-                    share = local * total[place]
-                    if (seen_by := value.watcher) is not None:
-                        seen_by.pulled(tape.notes.get(place, ""), local, total[place], share)
-                    add(operand, share)
+            above = total[place]
+            if above is None:
+                continue
+            for operand, local in tape[place]:
+                share = local * above
+                if seen_by is not None:
+                    seen_by.pulled(tape.notes.get(place, ""), local, above, share)
+                add(operand, share)
         found = [0.0 if g is None else g for g in total[: len(inputs)]]
         return tree.unflatten(shape, found)  # type: ignore[no-any-return]
 

@@ -176,9 +176,9 @@ def test_copying_is_linear_in_the_nodes() -> None:
         count = 0
         original = copying.below
 
-        def counting(root: Value) -> dict[int, Value]:
+        def counting(root: Value, parts: Any) -> dict[int, Any]:
             nonlocal count
-            found = original(root)
+            found = original(root, parts)
             count += len(found)
             return found
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -222,7 +223,61 @@ class TestState:
             Neuron(2).load_state(state)
 
 
+class Link(Module):
+    """A module that holds one like it, and so on; it has a slot beside its attributes."""
+
+    __slots__ = ("length",)
+
+    def __init__(self, length: int) -> None:
+        link, self.length = self, length
+        for i in range(length):
+            link.weight, link.inner = Parameter(i), Module.__new__(Link)
+            link = link.inner
+        link.weight = Parameter(length)
+
+
+class Secretive(Module):
+    """A module that leaves something out of its copies."""
+
+    def __init__(self) -> None:
+        self.inner, self.secret = Link(1), "kept"
+
+    def __getstate__(self) -> Any:
+        return vars(self) | {"secret": "forgotten"}
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state)
+
+
+COPIES = [copy.deepcopy, *[lambda x, p=p: pickle.loads(pickle.dumps(x, p)) for p in range(2, 6)]]
+
+
 class TestCopies:
+    @pytest.mark.parametrize("twin_of", COPIES)
+    def test_of_networks_of_any_depth_need_no_recursion(self, twin_of: Any) -> None:
+        length = 2 * sys.getrecursionlimit()
+        net = Link(length)
+        twin = twin_of(net)
+        assert twin.length == length
+        assert [p.data for p in twin.parameters()] == [float(i) for i in range(length + 1)]
+        assert not {id(p) for p in twin.parameters()} & {id(p) for p in net.parameters()}
+
+    @pytest.mark.parametrize("twin_of", COPIES)
+    def test_lead_back_to_themselves_where_a_part_knows_its_whole(self, twin_of: Any) -> None:
+        net = Link(2)
+        net.inner.outer = net  # type: ignore[attr-defined]
+        twin = twin_of(net)
+        assert twin.inner.outer is twin is not net
+
+    @pytest.mark.parametrize("twin_of", COPIES)
+    def test_heed_a_state_of_the_modules_own(self, twin_of: Any) -> None:
+        net = Secretive()
+        assert twin_of(net).secret == "forgotten"
+
+    def test_of_the_surface_share_what_is_below(self) -> None:
+        net = Link(2)
+        assert copy.copy(net).inner is net.inner
+
     @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
     def test_are_equal_and_apart_and_keep_ties(self, twin_of: Any) -> None:
         net = Net()

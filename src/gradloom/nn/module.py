@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias, Union
 
+from gradloom.core import copying
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, DataError, NotANumberError, ShapeError
 
@@ -251,11 +252,38 @@ class Module:
     def _trees(self) -> dict[str, Tree]:
         """Every entry of the state by name, depth first; what was met before is left out."""
         trees: dict[str, Tree] = {}
-        for name, tree in _new_trees("", self, {id(self)}):
-            if name in trees:
+        seen = {id(self)}
+        entered = [_parts("", vars(self))]  # a list in place of recursion: no network is too deep
+        while entered:
+            name, part = next(entered[-1], ("", None))
+            if part is None:
+                entered.pop()
+                continue
+            found = {id(x) for x in ([part] if isinstance(part, Module) else _leaves(part))}
+            if found <= seen:
+                continue
+            seen |= found
+            if isinstance(part, Module):
+                entered.append(_parts(f"{name}.", vars(part)))
+            elif name in trees:
                 raise ArgumentError(f"{type(self).__name__} has two parameters called {name}")
-            trees[name] = tree
+            else:
+                trees[name] = part
         return trees
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The modules below come first, so that no network is too deep to copy (see `copying`).
+        make, arguments, state, *rest = (*super().__reduce_ex__(protocol), None)[:5]
+        if type(self).__setstate__ is Module.__setstate__:
+            deep = not copying.is_listed(self) and _modules(self)
+            state = copying.Below(self, _modules) if deep else None, state
+        return make, arguments, state, *rest
+
+    def __setstate__(self, state: tuple[Any, Any]) -> None:
+        fields = state[1]
+        for part in fields if isinstance(fields, tuple) else (fields,):  # of __dict__, of slots
+            for name, field in (part or {}).items():
+                object.__setattr__(self, name, field)
 
 
 def parameters_of(source: Module | Iterable[Value]) -> list[Value]:
@@ -274,17 +302,9 @@ def parameters_of(source: Module | Iterable[Value]) -> list[Value]:
     return list(unique.values())
 
 
-def _new_trees(prefix: str, module: Module, seen: set[int]) -> Iterator[tuple[str, Tree]]:
-    """The trees in a module and those below it, but for what is in `seen` (by id) already."""
-    for name, part in _parts(prefix, vars(module)):
-        found = {id(x) for x in ([part] if isinstance(part, Module) else _leaves(part))}
-        if found <= seen:
-            continue
-        seen |= found
-        if isinstance(part, Module):
-            yield from _new_trees(f"{name}.", part, seen)
-        else:
-            yield name, part
+def _modules(module: Module) -> list[Module]:
+    """The modules that a module holds itself."""
+    return [part for _, part in _parts("", vars(module)) if isinstance(part, Module)]
 
 
 def _parts(prefix: str, holder: object) -> Iterator[tuple[str, Module | Tree]]:

@@ -162,6 +162,10 @@ class Runner:
                 step()
         return self.read(program.outputs)
 
+    def read_shared(self, slots: NDArray[np.int64]) -> Array:
+        """What stands in these slots after a run, if all lanes share them."""
+        return self._shared[slots]
+
     def read(self, slots: NDArray[np.int64]) -> Array:
         """What stands in these slots after a run; with lanes a row of as many as lanes for each."""
         if self.lanes is None:

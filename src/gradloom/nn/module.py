@@ -36,6 +36,10 @@ class Parameter(Value):
     _grads: Numbers
     _index: int
 
+    # How often parameters have moved to other arrays, all in all. Who keeps the arrays of some
+    # need not ask each of them whether it is still there.
+    moves: ClassVar[int] = 0
+
     def __init__(self, data: float, label: str = "") -> None:
         self._settle(array("d", [0.0]), array("d", [0.0]), 0)
         super().__init__(data, label=label)
@@ -95,6 +99,7 @@ def pack(parameters: Sequence[Parameter]) -> tuple[Numbers, Numbers]:
         home = array("d", [p.data for p in parameters]), array("d", [p.grad for p in parameters])
         for index, p in enumerate(parameters):
             p._settle(*home, index)
+        Parameter.moves += 1
     return home
 
 

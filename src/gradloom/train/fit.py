@@ -11,11 +11,12 @@ from gradloom.nn import LOSSES, OPTIMIZERS, Module, Optimizer
 from gradloom.nn.checks import choose, number, whole
 from gradloom.nn.schedules import Constant, Cosine, Linear, Schedule, Step, Warmup
 from gradloom.train.callbacks import Callback
+from gradloom.train.engine import EngineName, Loss, Penalty, Task
 from gradloom.train.history import History
 from gradloom.train.metrics import DEFAULT_METRICS, Score, find_metrics
 from gradloom.train.progress import Progress, progress_callback
-from gradloom.train.samples import check_samples
-from gradloom.train.training import Loss, Penalty, Samples, Training
+from gradloom.train.samples import Samples, check_samples
+from gradloom.train.training import Training
 
 
 def fit(
@@ -37,6 +38,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     shuffle: bool = True,
     seed: int = 0,
+    engine: EngineName = "auto",
     progress: Progress = "auto",
     resume: str | os.PathLike[str] | None = None,
 ) -> History:
@@ -68,6 +70,10 @@ def fit(
         callbacks: what else to do after batches and epochs, in this order.
         shuffle: whether to draw a new order of the samples for each epoch.
         seed: of the order and of the held-out share; the same seed gives the same figures.
+        engine: "compiled" records one sample and runs each batch as arrays, "eager" builds and
+            walks the graph of every sample, many times slower. Both give the same figures, to
+            rounding. "auto" compiles where NumPy is installed and the model and the loss can be
+            recorded; else a warning says why not.
         progress: "bar" (live), "lines", "silent", or "auto": a bar on a terminal, else lines.
         resume: a file that `Checkpoint` wrote in a training with these same arguments (`epochs`
             may be larger); goes on from there.
@@ -80,6 +86,7 @@ def fit(
             target that the loss does not take. Raised before anything is changed, as are
         ShapeError: rows of another size than the model's input, and
         ArgumentError: an option out of its range or unknown, or a checkpoint of another training.
+        MissingExtraError: engine="compiled" without NumPy.
         AnomalyError: the loss or its gradient became infinite or NaN; the weights are those
             before the update at fault.
 
@@ -112,22 +119,19 @@ def fit(
     if schedule is not None and not callable(schedule):
         schedule = _named_schedule(schedule, epochs * math.ceil(len(samples[0]) / batch_size))
     training = Training(
-        model=model,
-        loss=loss,
-        samples=samples,
+        task=Task(model, loss, penalty, samples, optimizer),
         validation=held_out,
-        optimizer=optimizer,
         schedule=schedule,
         epochs=epochs,
         batch_size=batch_size,
         metrics=find_metrics(metrics),
-        penalty=penalty,
         clip_norm=_limit("fit: clip_norm", clip_norm),
         clip_value=_limit("fit: clip_value", clip_value),
         callbacks=[progress_callback(progress), *callbacks],
         rng=random.Random(seed) if shuffle else None,
     )
     training.try_out()
+    training.use(engine)
     if resume is not None:
         training.load(resume)
     return training.run()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradloom.core import ops
 from gradloom.errors import AnomalyError, GradloomError, RunFolderError
 from gradloom.nn import Module
+from gradloom.train.compiled import predict
 from gradloom.train.files import cannot_write, read_json
 from gradloom.train.history import History
 from gradloom.train.modelfile import load_model
@@ -31,7 +32,6 @@ from gradloom.train.preprocess import NumberTarget, Preprocessing
 from gradloom.train.samples import Output
 from gradloom.train.scores import Scores, classification_scores, regression_scores
 from gradloom.train.settings import Settings
-from gradloom.train.training import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ class Predictor:
             DataError: a column is missing, or holds text or infinity where numbers belong.
         """
         rows, notes = self.preprocessing.rows(frame)
-        outputs = [plain(self.model(row)) for row in rows]
+        outputs = predict(self.model, rows)
         target = self.preprocessing.target
         if isinstance(target, NumberTarget):
             return Predictions([target.decode(number(o)) for o in outputs], None, notes)
@@ -93,7 +93,7 @@ class Predictor:
 
     def score(self, rows: Sequence[list[float]], truth: Sequence[float]) -> Scores:
         """The scores on rows and targets that are preprocessed already."""
-        outputs = [plain(self.model(row)) for row in rows]
+        outputs = predict(self.model, rows)
         target = self.preprocessing.target
         if isinstance(target, NumberTarget):
             return regression_scores(target, truth, [number(output) for output in outputs])

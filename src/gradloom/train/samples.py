@@ -13,6 +13,7 @@ from gradloom.errors import DataError
 Row = list[float]
 Target = float | list[float]
 Output = float | list[float]
+Samples = tuple[list[Row], list[Target]]
 
 
 def as_list(values: Any, name: str) -> list[Any]:

@@ -1,9 +1,7 @@
-"""A training as it runs: samples, batches, epochs, and the state that a checkpoint keeps.
+"""A training as it runs: batches, epochs, and the state that a checkpoint keeps.
 
-Three layers, each plain. An `Example` is one sample: its loss and the model's output, a function of
-(x, y) alone. `accumulate` is one batch: it builds, differentiates and frees the graph of a sample
-at a time, so that memory holds one sample's graph however large the batch. `Training` is the loop
-over batches and epochs: forward, zero the gradients, backward, update, statistics.
+`Training` is the loop over batches and epochs: gradient, update, statistics. What a batch does to
+the gradient, and the gradient to the numbers, is the engine's business (see `engine`).
 """
 
 import math
@@ -11,23 +9,28 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from gradloom.core.value import Value
 from gradloom.errors import AnomalyError, ArgumentError, DataError, GradloomError
-from gradloom.nn import Module, Optimizer, Parameter, clip_grad_norm, clip_grad_value
 from gradloom.nn.schedules import Schedule
 from gradloom.train.callbacks import Callback, Checkpoint
+from gradloom.train.engine import (
+    CannotCompileError,
+    EagerEngine,
+    Engine,
+    EngineName,
+    Task,
+    fall_back,
+    find_engine,
+)
 from gradloom.train.files import read_json, write_json
 from gradloom.train.history import History, Record
 from gradloom.train.interrupt import patient_interrupt
 from gradloom.train.metrics import Score
-from gradloom.train.samples import Output, Row, Target
+from gradloom.train.samples import Output, Samples, Target
 
-Loss = Callable[[Any, Any], Value]
-Penalty = Callable[[list[Parameter]], Value]
-Example = Callable[[Row, Target], tuple[Value, Any]]
-Samples = tuple[list[Row], list[Target]]
+T = TypeVar("T")
 
 
 class Training:
@@ -45,37 +48,32 @@ class Training:
     def __init__(
         self,
         *,
-        model: Module,
-        loss: Loss,
-        samples: Samples,
+        task: Task,
         validation: Samples,
-        optimizer: Optimizer,
         schedule: Schedule | None,
         epochs: int,
         batch_size: int,
         metrics: dict[str, Score],
-        penalty: Penalty | None,
         clip_norm: float | None,
         clip_value: float | None,
         callbacks: Sequence[Callback],
         rng: random.Random | None,
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer
+        self.model = task.model
+        self.optimizer = task.optimizer
         self.epochs = epochs
-        self.size = len(samples[0])
+        self.size = len(task.samples[0])
         self.history = History()
         self.monitor = "validation_loss" if validation[0] else "loss"
-        self._loss = loss
-        self._samples = samples
+        self._task = task
+        self._engine: Engine = EagerEngine(task)
+        self._begun = self._engine.name
         self._validation = validation
         self._schedule = schedule
-        self._parameters = model.parameters()
-        self._base_rate = optimizer.lr
+        self._base_rate = task.optimizer.lr
         self._updates = 0
         self._batch_size = batch_size
         self._metrics = metrics
-        self._penalty = penalty
         self._clip_norm = clip_norm
         self._clip_value = clip_value
         # A checkpoint is taken last, when the other callbacks have seen the epoch.
@@ -98,6 +96,21 @@ class Training:
         """Ends the training after this epoch; the history keeps the reason."""
         self.history.ended = reason
 
+    @property
+    def engine(self) -> str:
+        """The name of the engine that is at work: "compiled" or "eager"."""
+        return self._engine.name
+
+    def use(self, engine: EngineName) -> None:
+        """Sets the engine up.
+
+        Raises:
+            ArgumentError: another name; or "compiled" is asked of what cannot be compiled.
+            MissingExtraError: "compiled" is asked for without NumPy.
+        """
+        self._engine = find_engine(engine, self._task)
+        self._begun = self._engine.name
+
     def try_out(self) -> None:
         """Runs the first sample, and the loss on every distinct target, to refuse what cannot work.
 
@@ -105,14 +118,15 @@ class Training:
             ShapeError: the model takes rows of another size.
             DataError: a target that the loss does not take, such as a class beyond the outputs.
         """
-        output = self.model(self._samples[0][0])
-        for name, targets in (("y", self._samples[1]), ("validation y", self._validation[1])):
+        rows, own = self._task.samples
+        output = self.model(rows[0])
+        for name, targets in (("y", own), ("validation y", self._validation[1])):
             first: dict[float | None, int] = {}
             for i, target in enumerate(targets):  # of lists, equally long, the first will do
                 first.setdefault(None if isinstance(target, list) else target, i)
             for i in first.values():
                 try:
-                    value = self._loss(output, targets[i])
+                    value = self._task.loss(output, targets[i])
                 except GradloomError as error:
                     raise DataError(f"{name}[{i}] is {targets[i]!r}: {error}") from error
                 if not isinstance(value, Value):
@@ -144,21 +158,21 @@ class Training:
         order = list(range(self.size))
         if self._rng:
             self._rng.shuffle(order)
-        rows, targets = self._samples
         outputs: list[Output] = []
+        self._work(lambda engine: engine.start_epoch())
         losses = norms = 0.0
         for first in range(0, self.size, self._batch_size):
             batch = order[first : first + self._batch_size]
-            self.optimizer.zero_grad()
-            losses += accumulate(self._example, [(rows[i], targets[i]) for i in batch], outputs)
+            losses += self._learn(batch, outputs)
             norms += self._update(losses)
             for callback in self._callbacks:
                 callback.on_batch(self, len(batch), losses / len(outputs))
             after_batch()
         record: Record = {"epoch": self.epoch + 1}
+        targets = self._task.samples[1]
         record |= self._figures(losses, outputs, [targets[i] for i in order])
         if self._validation[0]:
-            held_out = evaluate(self._example, *self._validation)
+            held_out = self._work(lambda engine: engine.judge(self._validation))
             self._check_finite("validation loss", held_out[0])
             figures = self._figures(*held_out, self._validation[1])
             record |= {f"validation_{name}": figure for name, figure in figures.items()}
@@ -167,25 +181,25 @@ class Training:
         record["seconds"] = perf_counter() - started
         return record
 
-    def _example(self, row: Row, target: Target) -> tuple[Value, Any]:
-        """One sample: its loss, and the model's output."""
-        output = self.model(row)
-        return self._loss(output, target), output
+    def _learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
+        """The sum of the batch's losses; leaves the gradient, appends the outputs."""
+        return self._work(lambda engine: engine.learn(batch, outputs))
+
+    def _work(self, work: Callable[[Engine], T]) -> T:
+        """Has the engine do something; the plain one, from now on, if it finds that it cannot."""
+        try:
+            return work(self._engine)
+        except CannotCompileError as reason:
+            self._engine = fall_back(self._task, reason)
+            return work(self._engine)
 
     def _update(self, losses: float) -> float:
         """One step of the optimizer by the accumulated gradient; returns the gradient's norm."""
-        if self._penalty:
-            self._penalty(self._parameters).backward()
-        if self._clip_value:
-            clip_grad_value(self._parameters, self._clip_value)
-        if self._clip_norm:
-            norm = clip_grad_norm(self._parameters, self._clip_norm)
-        else:
-            norm = math.hypot(*[parameter.grad for parameter in self._parameters])
+        norm = self._engine.clip(self._clip_value, self._clip_norm)
         self._check_finite("gradient", losses + norm)
         if self._schedule:
             self.optimizer.lr = self._base_rate * self._schedule(self._updates)
-        self.optimizer.step()
+        self._engine.step()
         self._updates += 1
         return norm
 
@@ -210,6 +224,7 @@ class Training:
             "training": self._signature(),
             "model": self.model.state(),
             "optimizer": self.optimizer.state(),
+            "engine": {"name": self._engine.name, "state": self._engine.state()},
             "updates": self._updates,
             "rng": self._rng.getstate() if self._rng else None,
             "history": self.history.records,
@@ -236,6 +251,9 @@ class Training:
         try:
             self.model.load_state(state["model"])
             self.optimizer.load_state(state["optimizer"])
+            if state["engine"]["name"] != self._engine.name:
+                self._engine = EagerEngine(self._task)  # as the compiled one did not suffice
+            self._engine.load_state(state["engine"]["state"])
             for callback, remembered in zip(self._remembering(), state["callbacks"], strict=True):
                 callback.load_state(remembered)
             if self._rng:
@@ -253,7 +271,8 @@ class Training:
             "samples": self.size,
             "batch_size": self._batch_size,
             "shuffle": self._rng is not None,
-            "loss": getattr(self._loss, "__name__", type(self._loss).__name__),
+            "engine": self._begun,
+            "loss": getattr(self._task.loss, "__name__", type(self._task.loss).__name__),
             "optimizer": type(self.optimizer).__name__,
             "figures": self.columns,
             "callbacks": [type(callback).__name__ for callback in self._remembering()],
@@ -262,49 +281,3 @@ class Training:
     def _remembering(self) -> list[Callback]:
         """The callbacks that have a state to keep."""
         return [callback for callback in self._callbacks if callback.state()]
-
-
-def accumulate(
-    example: Example, batch: Sequence[tuple[Row, Target]], outputs: list[Output]
-) -> float:
-    """Adds the gradient of the batch's mean loss to the parameters' `grad`.
-
-    Args:
-        example: from a row and a target to (loss, output).
-        batch: the samples.
-        outputs: where to append the outputs, as plain numbers.
-
-    Returns:
-        The sum of the losses.
-    """
-    total, share = 0.0, 1 / len(batch)
-    for row, target in batch:
-        loss, output = example(row, target)
-        (loss * share).backward()
-        total += loss.data
-        outputs.append(plain(output))
-    return total
-
-
-def evaluate(
-    example: Example, rows: Sequence[Row], targets: Sequence[Target]
-) -> tuple[float, list[Output]]:
-    """The sum of the losses, and the outputs as plain numbers; no gradients."""
-    total, outputs = 0.0, []
-    for row, target in zip(rows, targets, strict=True):
-        loss, output = example(row, target)
-        total += loss.data
-        outputs.append(plain(output))
-    return total, outputs
-
-
-def plain(output: Any) -> Output:
-    """A model's output as numbers: a float, or a list of floats.
-
-    Example:
-        >>> plain([Value(1.0), Value(2.0)])
-        [1.0, 2.0]
-    """
-    if isinstance(output, list | tuple):
-        return [value.data if isinstance(value, Value) else value for value in output]
-    return output.data if isinstance(output, Value) else float(output)

@@ -1,0 +1,419 @@
+"""The compiled engine: one sample is recorded, the samples of a batch are its lanes.
+
+What the model and the loss do with one sample becomes an array program (see `gradloom.loom`); its
+adjoint leaves the gradient in the array that all parameters share, and the optimizer steps on that
+array. So Python's work in an update does not grow with the network or the batch.
+
+A recording holds for the samples that take the same way through every branch. Where samples part,
+each way is recorded, and a batch is sorted by them first. Nothing goes stale unnoticed: what a
+recording is given besides the sample and the parameters is looked at again after the first update
+and before every epoch, and a recording is trusted only if it gives the plain engine's numbers.
+"""
+
+import hashlib
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.backends.numpy import Runner
+from gradloom.core import tree
+from gradloom.core.table import primal
+from gradloom.core.value import Value
+from gradloom.loom.adjoint import adjoint
+from gradloom.loom.graph import Graph
+from gradloom.loom.program import Program
+from gradloom.loom.record import record
+from gradloom.loom.weave import weave
+from gradloom.nn import Module, Parameter
+from gradloom.train import steps
+from gradloom.train.engine import CannotCompileError, Engine, Task
+from gradloom.train.engine import plain as plain_output
+from gradloom.train.samples import Output, Row, Samples, Target
+
+Array: TypeAlias = NDArray[np.float64]
+Places: TypeAlias = NDArray[np.int64]
+# From a row and a target to numbers; the first is the loss, if it is to be differentiated.
+Function = Callable[[Row, Target], Sequence[Any]]
+
+_WAYS = 16  # as many as are recorded before the plain engine is the better choice
+_ROOM = 1 << 19  # numbers in the arena of a block of lanes: it should stay in cache
+_RUNNERS = 4  # arenas kept for each way, one for each number of lanes
+
+
+class Lanes:
+    """A function of one sample, run on many at once.
+
+    Args:
+        function: what to record.
+        leaves: the Values whose numbers `numbers` and whose derivatives `gradient` give, in this
+            order; others that the function reads are appended.
+
+    Raises:
+        CannotCompileError: from here and from each method, before anything is changed.
+    """
+
+    def __init__(self, function: Function, leaves: Sequence[Value], row: Row, target: Target):
+        self.leaves: list[Value] = list(leaves)
+        self.seen: set[str] = set()
+        self._places = {id(leaf): place for place, leaf in enumerate(leaves)}
+        self._function = function
+        self._first, self._structure = tree.flatten((row, target))
+        raw = [*row, *(target if isinstance(target, list) else [target])]
+        self._kinds = [int if isinstance(number, int) else float for number in raw]
+        self._ways: list[_Way] = []
+        self.look_again(moved=False)
+        self.look_again(moved=True)  # a second time at once: is anything drawn at random?
+
+    def evaluate(self, columns: Array, numbers: Array) -> Array:
+        """The function's results, a row each, for samples that are columns."""
+        found, _ = self._run(columns, numbers, None)
+        return found
+
+    def differentiate(self, columns: Array, numbers: Array, share: float) -> tuple[Array, Array]:
+        """The results, and the derivative of `share` times the sum of the first by every leaf."""
+        return self._run(columns, numbers, share)
+
+    def look_again(self, *, moved: bool) -> None:
+        """Records the first sample anew, lest something it depends on has changed unnoticed.
+
+        Args:
+            moved: whether nothing but the parameters can have changed since the last time.
+        """
+        way = self._record(self._first)
+        if any(way.digest == known.digest for known in self._ways):
+            return
+        if any(way.decisions == known.decisions for known in self._ways):
+            if moved:
+                raise CannotCompileError(
+                    "the model, loss or penalty draws random numbers, or reads plain numbers that "
+                    "change from update to update"
+                )
+            self._ways.clear()
+        self._keep(way)
+
+    def _run(self, columns: Array, numbers: Array, share: float | None) -> tuple[Array, Array]:
+        if len(self._ways) == 1:  # in the hope that all samples take it
+            every = np.arange(columns.shape[1])
+            done = self._blocks([(self._ways[0], every)], columns, numbers, share)
+            if done is not None:
+                return done
+        groups = self._sorted(columns, numbers)
+        done = self._blocks(groups, columns, numbers, share)
+        assert done is not None
+        return done
+
+    def _blocks(
+        self,
+        groups: "list[tuple[_Way, Places]]",
+        columns: Array,
+        numbers: Array,
+        share: float | None,
+    ) -> tuple[Array, Array] | None:
+        """The results of every group, block by block; None if a sample takes another way."""
+        found = np.empty((groups[0][0].outputs, columns.shape[1]))
+        gradient = np.zeros(len(self.leaves))
+        for way, group in groups:
+            for first in range(0, len(group), way.block):
+                block = group[first : first + way.block]
+                results, held = way.run(columns[:, block], numbers[way.order], share)
+                if not held.all():
+                    return None
+                found[:, block] = results
+                if share is not None:
+                    gradient[way.order] += way.gradient
+        return found, gradient
+
+    def _sorted(self, columns: Array, numbers: Array) -> "list[tuple[_Way, Places]]":
+        """The samples by their ways, in an order that depends on the batch alone."""
+        groups = []
+        left = np.arange(columns.shape[1])
+        tried = 0
+        while len(left):
+            if tried == len(self._ways):
+                self._keep(self._record(columns[:, left[0]].tolist()))
+            way, tried = self._ways[tried], tried + 1
+            held = way.holds(columns[:, left], numbers)
+            if held.any():
+                groups.append((way, left[held]))
+            left = left[~held]
+        return sorted(groups, key=lambda group: int(group[1][0]))
+
+    def _record(self, sample: list[float]) -> "_Way":
+        try:
+            graph, _ = record(self._function, *tree.unflatten(self._structure, sample))
+        except Exception as error:  # whatever the plain engine does not meet
+            raise CannotCompileError(f"recording it failed: {error}") from error
+        for value in graph.parameters:
+            if self._places.setdefault(id(value), len(self.leaves)) == len(self.leaves):
+                self.leaves.append(value)
+        return _Way(graph, [self._places[id(value)] for value in graph.parameters], sample)
+
+    def _keep(self, way: "_Way") -> None:
+        """Takes a new way up, if it is not one too many and gives the plain engine's numbers."""
+        if len(self.seen | {way.digest}) > _WAYS:
+            raise CannotCompileError(
+                f"its samples take more than {_WAYS} ways through branches; gradloom.where, max "
+                "and min choose without branching"
+            )
+        sample = np.array(way.sample)[:, None]
+        numbers = np.array([leaf.data for leaf in self.leaves])
+        results, _ = way.run(sample, numbers[way.order], None)
+        plain = [kind(number) for kind, number in zip(self._kinds, way.sample, strict=True)]
+        wanted = [primal(y) for y in self._function(*tree.unflatten(self._structure, plain))]
+        if not np.allclose(results[:, 0], wanted, rtol=1e-9, atol=1e-9, equal_nan=True):
+            raise CannotCompileError(
+                f"recorded, a sample gives {results[0, 0]:.12g} where it should give "
+                f"{wanted[0]:.12g}"
+            )
+        self.seen.add(way.digest)
+        self._ways.append(way)
+
+
+class _Way:
+    """One way through the branches of a function.
+
+    Attributes:
+        sample: the one it was recorded on.
+        order: the places of the program's values among the leaves.
+        decisions: the numbers on which the recording depends.
+        digest: tells recordings apart, in every process alike.
+        gradient: after a run with a share, the derivative by the program's values.
+    """
+
+    gradient: Array
+
+    def __init__(self, graph: Graph, order: list[int], sample: list[float]) -> None:
+        self.sample = sample
+        self.order: Places = np.array(order, dtype=np.int64)
+        self.decisions = [(node, repr(number)) for node, number in graph.guards]
+        constants = array("d", graph.constants)
+        said = repr((order, graph.outputs, self.decisions)).encode()
+        digest = hashlib.blake2b(said, digest_size=16)
+        for part in (graph.codes, graph.starts, graph.operands, constants):
+            digest.update(part)
+        self.digest = digest.hexdigest()
+        self.outputs = len(graph.outputs)
+        self._graph = graph
+        self._runners: dict[tuple[bool, int], Runner] = {}
+
+    @cached_property
+    def _forward(self) -> Program:
+        return weave(self._graph, lanes=range(self._graph.inputs))
+
+    @cached_property
+    def _backward(self) -> tuple[Program, Places]:
+        """The program with its adjoint by the loss, and where that leaves the gradient."""
+        program = self._forward
+        both = adjoint(replace(program, outputs=program.outputs[:1]), program.parameters)
+        return replace(both, outputs=program.outputs), both.outputs[1:]
+
+    @property
+    def block(self) -> int:
+        """How many lanes to run at once."""
+        return max(1, _ROOM // len(self._forward.template))
+
+    def run(
+        self, columns: Array, numbers: Array, share: float | None
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """The results, and which of the samples take this way."""
+        lanes = columns.shape[1]
+        runner = self._runner(lanes, backward=share is not None)
+        inputs: Any = columns
+        if share is not None:
+            loss = self._forward.outputs[0]
+            if self._forward.laned[loss]:
+                inputs = np.concatenate([columns, np.full((1, lanes), share)])
+            else:  # a loss that does not look at the samples
+                inputs = [*columns, share * lanes]
+        results = runner.run(inputs, numbers)
+        if share is not None:
+            self.gradient = runner.read_shared(self._backward[1])
+        return results, self._held(runner, lanes)
+
+    def holds(self, columns: Array, numbers: Array) -> NDArray[np.bool_]:
+        """Which of the samples take this way."""
+        held = [
+            self.run(columns[:, first : first + self.block], numbers[self.order], None)[1]
+            for first in range(0, columns.shape[1], self.block)
+        ]
+        return np.concatenate(held)
+
+    def _held(self, runner: Runner, lanes: int) -> NDArray[np.bool_]:
+        guards = self._forward.guards
+        if not guards:
+            return np.ones(lanes, dtype=bool)
+        slots, numbers = zip(*guards, strict=True)
+        found, wanted = runner.read(np.array(slots)), np.array(numbers)[:, None]
+        held = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+        return held.all(axis=0)  # type: ignore[no-any-return]
+
+    def _runner(self, lanes: int, *, backward: bool) -> Runner:
+        runner = self._runners.pop((backward, lanes), None)
+        if runner is None:
+            if len(self._runners) == _RUNNERS:
+                del self._runners[next(iter(self._runners))]  # the one that has rested longest
+            runner = Runner(self._backward[0] if backward else self._forward, lanes)
+        self._runners[backward, lanes] = runner
+        return runner
+
+
+class CompiledEngine(Engine):
+    """The engine that runs a batch as arrays; see the module.
+
+    Raises:
+        CannotCompileError: the model, the loss or the penalty cannot be recorded.
+    """
+
+    name: ClassVar = "compiled"
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._columns = _columns(task.samples)
+        self._steps = 0
+        self._moves = -1
+        self._numbers = self._grads = np.empty(0)
+        ours = task.optimizer.parameters
+        self._packed = steps.has_rule(task.optimizer) and (
+            list(map(id, ours)) == list(map(id, task.parameters))
+        )
+        rows, targets = task.samples
+        self._bare = True
+
+        def example(row: Row, target: Target) -> list[Any]:
+            loss, output = task.example(row, target)
+            self._bare = not isinstance(output, list | tuple)
+            return [loss, output] if self._bare else [loss, *output]
+
+        self._samples = Lanes(example, task.parameters, rows[0], targets[0])
+        self._recorded = [self._samples]
+        self._penalty = None
+        if penalty := task.penalty:
+            parameters = task.parameters
+            self._penalty = Lanes(lambda *_: [penalty(parameters)], parameters, [0.0], 0.0)
+            self._recorded.append(self._penalty)
+
+    def start_epoch(self) -> None:
+        for lanes in self._recorded:
+            lanes.look_again(moved=False)
+
+    def learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
+        if self._steps == 1:
+            for lanes in self._recorded:
+                lanes.look_again(moved=True)
+        numbers, grads = self._home()
+        columns = self._columns[:, batch]
+        found, gradient = self._samples.differentiate(
+            columns, _with_others(numbers, self._samples), 1 / len(batch)
+        )
+        shares = [(self._samples, gradient)]
+        if self._penalty:
+            at = _with_others(numbers, self._penalty)
+            shares.append((self._penalty, self._penalty.differentiate(_NOTHING, at, 1.0)[1]))
+        if self._packed:
+            grads[:] = 0.0
+        else:
+            self._task.optimizer.zero_grad()
+        for lanes, share in shares:
+            grads += share[: len(grads)]
+            for leaf, slope in zip(lanes.leaves[len(grads) :], share[len(grads) :], strict=True):
+                leaf.grad += float(slope)
+        outputs += self._plain(found)
+        return float(found[0].sum())
+
+    def clip(self, value: float | None, norm: float | None) -> float:
+        _, grads = self._home()
+        if value:
+            np.clip(grads, -value, value, out=grads)
+        length = _norm(grads)
+        if norm and not length + 1e-6 <= norm:
+            grads *= norm / (length + 1e-6)
+        return length
+
+    def step(self) -> None:
+        self._steps += 1
+        if self._packed:
+            steps.step(self._task.optimizer, *self._home())
+        else:
+            self._task.optimizer.step()
+
+    def judge(self, samples: Samples) -> tuple[float, list[Output]]:
+        numbers, _ = self._home()
+        at = _with_others(numbers, self._samples)
+        found = self._samples.evaluate(_columns(samples), at)
+        return float(found[0].sum()), self._plain(found)
+
+    def state(self) -> list[list[str]]:
+        return [sorted(lanes.seen) for lanes in self._recorded]
+
+    def load_state(self, state: Any) -> None:
+        for lanes, seen in zip(self._recorded, state, strict=True):
+            lanes.seen.update(seen)
+
+    def _home(self) -> tuple[Array, Array]:
+        """The arrays in which the parameters' numbers and gradients live now."""
+        if self._moves != Parameter.moves:
+            numbers, grads = self._task.model.pack()
+            self._numbers, self._grads = np.frombuffer(numbers), np.frombuffer(grads)
+            self._moves = Parameter.moves
+        return self._numbers, self._grads
+
+    def _plain(self, found: Array) -> list[Output]:
+        return found[1].tolist() if self._bare else found[1:].T.tolist()  # type: ignore[no-any-return]
+
+
+def predict(model: Module, rows: Sequence[Row]) -> list[Output]:
+    """The model's outputs for these rows, as plain numbers.
+
+    Example:
+        >>> from gradloom.nn import Layer
+        >>> layer = Layer(1, 2)
+        >>> len(predict(layer, [[0.0], [1.0], [2.0]]))
+        3
+    """
+    if not rows:
+        return []
+    bare = True
+
+    def outputs(row: Row, _: Target) -> list[Any]:
+        nonlocal bare
+        output = model(row)
+        bare = not isinstance(output, list | tuple)
+        return [output] if bare else list(output)
+
+    try:
+        lanes = Lanes(outputs, model.parameters(), rows[0], 0.0)
+        at = np.array([leaf.data for leaf in lanes.leaves])
+        found = lanes.evaluate(_columns((list(rows), [0.0] * len(rows))), at)
+    except CannotCompileError:
+        return [plain_output(model(row)) for row in rows]
+    return found[0].tolist() if bare else found.T.tolist()  # type: ignore[no-any-return]
+
+
+_NOTHING = np.zeros((2, 1))  # the one sample of a function that does not look at it
+
+
+def _columns(samples: Samples) -> Array:
+    """A column a sample: the numbers of its row, then those of its target."""
+    rows, targets = (np.array(part, dtype=np.float64) for part in samples)
+    return np.ascontiguousarray(np.column_stack([rows, targets]).T)
+
+
+def _with_others(numbers: Array, lanes: Lanes) -> Array:
+    """The numbers of all leaves, from those of the parameters among them."""
+    others = [leaf.data for leaf in lanes.leaves[len(numbers) :]]
+    return np.concatenate([numbers, others]) if others else numbers
+
+
+def _norm(grads: Array) -> float:
+    """The length of a vector, without overflow."""
+    largest = float(np.abs(grads).max())
+    if not largest or not math.isfinite(largest):
+        return largest
+    scaled = grads / largest
+    return largest * math.sqrt(float(scaled @ scaled))

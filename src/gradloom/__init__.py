@@ -60,6 +60,7 @@ from gradloom.core.ops import (
     sqrt,
     square,
     sum,
+    take,
     tan,
     tanh,
     where,
@@ -78,12 +79,14 @@ if TYPE_CHECKING:
         load_model,
         save_model,
     )
+    from gradloom.transforms import Compiled, compile
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Callback",
     "Checkpoint",
+    "Compiled",
     "EarlyStopping",
     "GradcheckReport",
     "GradloomError",
@@ -98,6 +101,7 @@ __all__ = [
     "atan2",
     "atanh",
     "ceil",
+    "compile",
     "cos",
     "cosh",
     "detach",
@@ -119,11 +123,11 @@ __all__ = [
     "jacobian",
     "jvp",
     "leaky_relu",
+    "load_model",
     "log",
     "log1p",
     "log2",
     "log10",
-    "load_model",
     "log_softmax",
     "logsumexp",
     "max",
@@ -143,6 +147,7 @@ __all__ = [
     "sqrt",
     "square",
     "sum",
+    "take",
     "tan",
     "tanh",
     "value_and_grad",
@@ -154,8 +159,10 @@ __all__ = [
 _LATER = {
     "Callback": ("gradloom.train", "Callback"),
     "Checkpoint": ("gradloom.train", "Checkpoint"),
+    "Compiled": ("gradloom.transforms", "Compiled"),
     "EarlyStopping": ("gradloom.train", "EarlyStopping"),
     "History": ("gradloom.train", "History"),
+    "compile": ("gradloom.transforms", "compile"),
     "fit": ("gradloom.train", "fit"),
     "load_model": ("gradloom.train", "load_model"),
     "nn": ("gradloom.nn", None),

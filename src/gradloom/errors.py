@@ -12,7 +12,8 @@
     ├── RecordingError    (RuntimeError)     a recorded value where it means nothing
     └── RunFolderError    (OSError)          a run folder that is missing, damaged or in the way
 
-Every message says what was wrong, where, and what to do instead, in one line.
+Every message says what was wrong, where, and what to do instead, in one line. What only costs
+time or may surprise is a warning: RecordingWarning (RuntimeWarning).
 """
 
 
@@ -58,3 +59,7 @@ class RunFolderError(GradloomError, OSError):
 
 class RecordingError(GradloomError, RuntimeError):
     """A value of one recording was read in another, or after its own had ended."""
+
+
+class RecordingWarning(RuntimeWarning):
+    """A compiled function cannot be replayed as it is written, or may not do what it seems to."""

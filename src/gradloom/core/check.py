@@ -93,7 +93,7 @@ def gradcheck(
 
     def at(i: int, x: float) -> float:
         moved = [*numbers[:i], x, *numbers[i + 1 :]]
-        return primal(f(*tree.unflatten(structure, [Value(m) for m in moved])))
+        return float(primal(f(*tree.unflatten(structure, [Value(m) for m in moved]))))
 
     worst = GradcheckReport(True, len(numbers), "nothing", 0.0, 0.0, -1.0)
     floor = atol * max(1.0, abs(primal(result)))

@@ -110,7 +110,7 @@ class Operand:
     __hash__ = object.__hash__  # the object's, not the number's: values live in sets and dicts
 
     def __bool__(self) -> bool:
-        return primal(self) != 0.0
+        return bool(primal(self) != 0.0)
 
     def __format__(self, spec: str) -> str:
         return format(primal(self), spec) if spec else str(self)

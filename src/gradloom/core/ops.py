@@ -42,9 +42,11 @@ from gradloom.core.table import (
     Partial,
     Scalar,
     apply,
+    as_number,
     operation,
+    primal,
 )
-from gradloom.errors import ShapeError
+from gradloom.errors import ArgumentError, ShapeError
 
 __all__ = [
     "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "cos",
@@ -53,7 +55,7 @@ __all__ = [
     "log10",
     "log_softmax", "logsumexp", "max", "min", "mod", "mul", "neg", "pow", "reciprocal", "relu",
     "sigmoid", "sign", "silu", "sin", "sinh", "softmax", "softplus", "sqrt", "square", "sub",
-    "sum", "tan", "tanh", "where",
+    "sum", "take", "tan", "tanh", "where",
 ]  # fmt: skip
 
 # Arithmetic
@@ -696,6 +698,48 @@ def where(condition: float, a: float, b: float) -> float:
     10.0
     """
     return a if condition else b
+
+
+def take(table: Sequence[Any], index: Scalar) -> Any:
+    """table[index], also where the index differs from call to call of a compiled function.
+
+    Plain `table[index]` follows the index of the recording and records anew for every other one;
+    this does not. The gradient goes to the entry that was taken.
+
+    Args:
+        table: numbers or values; or rows of them of equal length, as an embedding has.
+        index: a whole number from 0 on.
+
+    Raises:
+        ArgumentError: the index is no whole number, or out of range.
+        ShapeError: the table is empty, or its rows differ in length.
+
+    >>> take([[1.0, 2.0], [3.0, 4.0]], 1)
+    [3.0, 4.0]
+    """
+    rows = list(table)
+    if not rows:
+        raise ShapeError("take() needs a table with at least one entry and got none")
+    number = primal(index) if hasattr(index, "_level") else as_number(index)
+    if hasattr(number, "_level"):  # it stands for the indices to come
+        hits = [equal(number, float(i)) for i in range(len(rows))]
+        if equal(sum(hits), 1.0):
+            return _select(hits, rows)
+    elif number in range(len(rows)):
+        return rows[int(number)]
+    raise ArgumentError(
+        f"take: index {number:g} is out of range; the table has {len(rows)} entries, so that it "
+        f"must be a whole number from 0 to {len(rows) - 1}"
+    )
+
+
+def _select(hits: Sequence[Scalar], rows: Sequence[Any]) -> Any:
+    """The row where the hit is 1, entry by entry."""
+    if not isinstance(rows[0], Iterable):
+        return sum(where(hit, row, 0.0) for hit, row in zip(hits, rows, strict=True))
+    if len({len(row) for row in rows}) > 1:
+        raise ShapeError("take() needs rows of one length, and those of this table differ")
+    return [_select(hits, column) for column in zip(*rows, strict=True)]
 
 
 def _shares(y: Scalar, *operands: Scalar) -> list[Scalar]:

@@ -206,8 +206,18 @@ def as_number(x: Any) -> float:
     raise NotANumberError(f"a number is needed here, not {shown}; {hint}")
 
 
-def primal(x: Scalar) -> float:
-    """The float at the bottom of however many derivatives `x` is nested in."""
-    while hasattr(x, "_level"):
-        x = x.data
-    return float(x)
+# While a function is being recorded: what a value from outside is in that recording. The recorder
+# sets it (see `loom.record`), and takes it away when no recording is in progress.
+recorded: Callable[[Any], Any] | None = None
+
+
+def primal(x: Scalar) -> Any:
+    """The float at the bottom of however many derivatives `x` is nested in.
+
+    In a recording it is what stands for that number at every run, so that nothing which is
+    decided by it goes unnoticed.
+    """
+    look_up = recorded
+    while hasattr(x, "_level") and not x._symbolic:
+        x = x.data if look_up is None or x._level else look_up(x)
+    return x if hasattr(x, "_level") else float(x)

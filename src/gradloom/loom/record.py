@@ -1,42 +1,85 @@
 """Record a Python function: run it once on symbols that note what happens to them.
 
 A symbol stands for a number that will be another at each run. It carries the number it has in
-this run too, so that code may look at it: a comparison, a truth value, a read of `data` goes the
-way that this run's numbers go and leaves a *guard*, the condition under which the recording
-holds. Values that existed before (a model's parameters) become leaves that are read afresh at
-each run; plain numbers become constants.
+this run too, so that code may look at it: where a truth value, an index or a plain number is
+needed, it goes the way that this run's numbers go and leaves a *guard*, the condition under which
+the recording holds. Comparisons and `data` are symbols again, so that they may stand in
+arithmetic, or in `where`, without one. Values that existed before (a model's parameters) become
+leaves that are read afresh at each run; plain numbers become constants.
 """
 
+import math
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
 
-from gradloom.core import autodiff, tree
-from gradloom.core.copying import below
+from gradloom.core import autodiff, ops, table, tree
 from gradloom.core.operand import Operand
 from gradloom.core.table import OPS, Op, Scalar
 from gradloom.core.value import Value
-from gradloom.errors import RecordingError
+from gradloom.errors import NotANumberError, RecordingError
+from gradloom.loom import guards
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, code_of
 
 _new = object.__new__
 
 
 class Recording:
-    """A graph in the making."""
+    """A graph in the making, while it is entered as a context.
+
+    Attributes:
+        graph: what was recorded so far.
+        sites: for each guard of the graph the line that left it.
+        active: whether it goes on.
+    """
 
     def __init__(self) -> None:
         self.graph = Graph()
+        self.sites: list[guards.Site] = []
         self.level = autodiff.new_level()
-        self.active = True
+        self.active = False
+        self.truths: set[int] = set()  # comparisons, which are True or False in plain code
+        self.plain: set[int] = set()  # nodes that are plain numbers in plain code, not values
+        self._value_inputs: set[int] = set()
         self._constants: dict[bytes, int] = {}
         self._values: dict[int, Symbol] = {}
         self._alive: list[Value] = []
+        self._around: Recording | None = None
 
-    def input(self, number: float) -> "Symbol":
-        """The next argument."""
+    def __enter__(self) -> Self:
+        self._around, _here.recording = _here.recording, self
+        _in_progress.change(1)
+        self.active = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.active = False
+        _in_progress.change(-1)
+        _here.recording = self._around
+        if kind is None:
+            self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        """What was read as a parameter must not have been written meanwhile."""
+        for value in self.graph.parameters:
+            number = self._values[id(value)]._number
+            if value.data != number and not (math.isnan(number) and math.isnan(value.data)):
+                raise RecordingError(
+                    f"the data of {value!r} changed from {number} while a function that reads it "
+                    "was recorded; change values outside of compiled functions (an optimiser's "
+                    "step after backward())"
+                )
+
+    def input(self, number: float, *, is_value: bool = False) -> "Symbol":
+        """The next argument; `is_value` says that it is a value in plain code."""
         node = self.graph.add(INPUT, (self.graph.inputs,))
         self.graph.inputs += 1
+        if is_value:
+            self._value_inputs.add(node)
         return _symbol(self, node, number)
 
     def constant(self, number: float) -> int:
@@ -62,6 +105,8 @@ class Recording:
             if id(x) not in self._values:
                 self._take(x)
             return self._values[id(x)]
+        if type(x) is Symbol and not x._recording.active:
+            raise _ended(x)
         raise RecordingError(
             f"{x!r} belongs to another recording or derivative and cannot be read in this one; "
             "pass it to the function as an argument, or use detach(x).data for its number"
@@ -73,18 +118,85 @@ class Recording:
         So arithmetic among values alone (a penalty on the weights) is recorded like any other,
         and read afresh at each run.
         """
-        results = [*below(value).values(), value] if value._left is not None else []
-        for result in results:
-            operands = [self.symbol(x)._node for x in result._operands]  # results came before
-            if id(result) not in self._values:
-                self._keep(result, self.graph.add(code_of(result._op), operands))
-        if not results:
-            self._keep(value, self.graph.add(PARAMETER, (len(self.graph.parameters),)))
-            self.graph.parameters.append(value)
+        waiting = [value]
+        while waiting:
+            node = waiting[-1]
+            below: list[Any] = [x for x in node._operands if type(x) is not float]
+            missing = [x for x in below if id(x) not in self._values]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if id(node) in self._values:
+                continue
+            if node._left is None:
+                self._keep(node, self.graph.add(PARAMETER, (len(self.graph.parameters),)))
+                self.graph.parameters.append(node)
+                continue
+            if node._op not in OPS:
+                raise RecordingError(
+                    f"{node!r} is a result of another compiled function, computed before this "
+                    "recording began; pass it to the function as an argument"
+                )
+            places = [self.symbol(x)._node for x in node._operands]
+            self._keep(node, self.graph.add(code_of(node._op), places))
 
     def _keep(self, value: Value, node: int) -> None:
         self._values[id(value)] = _symbol(self, node, value.data)
         self._alive.append(value)  # so that no other takes its id
+
+    def is_value(self, node: int) -> bool:
+        """Whether plain code would have a value here, with a graph, rather than a plain number."""
+        codes, plain = self.graph.codes, self.plain
+        seen: set[int] = set()
+        waiting = [node]
+        while waiting:
+            below = waiting.pop()
+            if below in plain or below in seen:
+                continue
+            if codes[below] == PARAMETER or below in self._value_inputs:
+                return True
+            seen.add(below)
+            if codes[below] > PARAMETER:
+                waiting.extend(self.graph.operands_of(below))
+        plain |= seen
+        return False
+
+
+class _Here(threading.local):
+    """The recording that goes on in this thread."""
+
+    recording: Recording | None = None
+
+
+_here = _Here()
+
+
+def current() -> Recording | None:
+    """The recording that goes on in this thread, if any."""
+    return _here.recording
+
+
+def _look_up(value: Value) -> Any:
+    """The number of a value from outside: in a thread that records, the symbol for it."""
+    recording = _here.recording
+    return value.data if recording is None else recording.symbol(value).data
+
+
+class _InProgress:
+    """How many recordings go on in all threads; comparisons of values look here (`primal`)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lock = threading.Lock()
+
+    def change(self, by: int) -> None:
+        with self.lock:
+            self.count += by
+            table.recorded = _look_up if self.count else None
+
+
+_in_progress = _InProgress()
 
 
 class Symbol(Operand):
@@ -111,50 +223,132 @@ class Symbol(Operand):
         if type(other) is Symbol and other._recording is recording and recording.active:
             node = recording.graph.add(_MUL, (self._node, other._node))
             return _symbol(recording, node, self._number * other._number)
+        if isinstance(other, list | tuple | str):
+            return NotImplemented  # [0.0] * n repeats the list: Python asks for the index n
         return super().__mul__(other)
+
+    def __rmul__(self, other: Scalar) -> Any:
+        if isinstance(other, list | tuple | str):
+            return NotImplemented
+        return super().__rmul__(other)
 
     def _apply(self, op: Op, operands: Sequence[Scalar]) -> "Symbol":
         recording = self._recording
         if not recording.active:
-            raise RecordingError(
-                f"{self!r} was made in a recording that has ended, and has no number any more; "
-                "return it from the recorded function instead of keeping it elsewhere"
-            )
+            raise _ended(self)
         symbols = [recording.symbol(x) for x in operands]
         node = recording.graph.add(code_of(op.symbol), [x._node for x in symbols])
         return _symbol(recording, node, op.evaluate(*[x._number for x in symbols]))
 
     @property
-    def data(self) -> float:
-        """This run's number; reading it makes the recording hold for this number alone."""
-        self._recording.graph.guards.append((self._node, self._number))
+    def data(self) -> "Symbol":
+        """The number without its gradient, still a symbol."""
+        if self._is_plain():
+            return self
+        found: Symbol = ops.detach(self)
+        self._recording.plain.add(found._node)
+        return found
+
+    def backward(self) -> None:
+        """Not for what is being recorded."""
+        raise RecordingError(
+            "backward() cannot be called while a function is recorded; call it on the result of "
+            "the compiled function, or use gradloom.grad inside"
+        )
+
+    def _is_plain(self) -> bool:
+        if not self._recording.active:
+            raise _ended(self)
+        return not self._recording.is_value(self._node)
+
+    def _hold(self, kind: str) -> float:
+        """This run's number, under the condition that every run has the same."""
+        recording = self._recording
+        if not recording.active:
+            raise _ended(self)
+        recording.graph.guards.append((self._node, self._number))
+        recording.sites.append(guards.here(kind))
         return self._number
 
-    def _guard(self, symbol: str, left: Scalar, right: Scalar) -> bool:
-        """The truth of a comparison, noted as a condition of the recording."""
-        step = self._apply(OPS[symbol], (left, right))
-        self._recording.graph.guards.append((step._node, step._number))
-        return step._number != 0.0
+    def _compare(self, symbol: str, left: Scalar, right: Scalar) -> Any:
+        """A comparison: 1.0 or 0.0, until somebody asks for its truth."""
+        try:
+            operands = [_checked(left), _checked(right)]
+        except NotANumberError:
+            return NotImplemented
+        step = self._apply(OPS[symbol], operands)
+        self._recording.truths.add(step._node)
+        self._recording.plain.add(step._node)
+        return step
 
-    def __lt__(self, other: Scalar) -> bool:
-        return self._guard("greater", _checked(other), self)
+    def __lt__(self, other: Scalar) -> Any:
+        return self._compare("greater", other, self)
 
-    def __gt__(self, other: Scalar) -> bool:
-        return self._guard("greater", self, _checked(other))
+    def __gt__(self, other: Scalar) -> Any:
+        return self._compare("greater", self, other)
 
-    def __le__(self, other: Scalar) -> bool:
-        return self._guard("less_equal", self, _checked(other))
+    def __le__(self, other: Scalar) -> Any:
+        return self._compare("less_equal", self, other)
 
-    def __ge__(self, other: Scalar) -> bool:
-        return self._guard("less_equal", _checked(other), self)
+    def __ge__(self, other: Scalar) -> Any:
+        return self._compare("less_equal", other, self)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other or self._guard("equal", self, _checked(other))
+    def __eq__(self, other: object) -> Any:
+        return self._compare("equal", self, other)
 
-    __hash__ = object.__hash__
+    def __ne__(self, other: object) -> Any:
+        equal = self._compare("equal", self, other)
+        return NotImplemented if equal is NotImplemented else equal._compare("equal", equal, 0.0)
 
     def __bool__(self) -> bool:
-        return not self._guard("equal", self, 0.0)
+        truth = self if self._node in self._recording.truths else self != 0.0
+        return truth._hold(guards.TRUTH) != 0.0
+
+    def __hash__(self) -> int:
+        """The number's, as the plain number would have it; a value's is its identity."""
+        if not self._recording.active or not self._is_plain():
+            return object.__hash__(self)
+        return hash(self._hold(guards.NUMBER))
+
+    def __index__(self) -> int:
+        if not self._is_plain() or not self._number.is_integer():
+            raise TypeError(
+                f"{self._number} cannot be interpreted as an integer: only a plain whole number "
+                "can count or index"
+            )
+        return int(self._hold(guards.INDEX))
+
+    def __float__(self, *_: object) -> float:  # type: ignore[override]
+        if not self._is_plain():
+            super().__float__()
+        return self._hold(guards.NUMBER)
+
+    def __floor__(self) -> int:  # type: ignore[override]
+        return self._whole(ops.floor, math.floor)
+
+    def __ceil__(self) -> int:  # type: ignore[override]
+        return self._whole(ops.ceil, math.ceil)
+
+    def __int__(self) -> int:  # type: ignore[override]
+        return self._whole(ops.ceil if self._number < 0.0 else ops.floor, math.trunc)
+
+    __trunc__ = __int__  # type: ignore[assignment]
+
+    def _whole(self, rounded: Callable[[Any], Any], exact: Callable[[float], int]) -> int:
+        """A whole number, under the condition that every run rounds to the same."""
+        if not self._is_plain():
+            super().__float__()
+        rounded(self)._hold(guards.INDEX)
+        return exact(self._number)
+
+    def __round__(self, digits: int | None = None) -> Any:  # type: ignore[override]
+        return round(float(self), digits)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._number, spec) if spec else str(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(f"{self!r} is one number and cannot be iterated over")
 
 
 _ADD, _MUL = code_of("+"), code_of("*")
@@ -170,7 +364,14 @@ def _symbol(recording: Recording, node: int, number: float) -> Symbol:
 
 
 def _checked(x: Any) -> Scalar:
-    return tree.flatten(x)[0][0]
+    return x if hasattr(x, "_level") else table.as_number(x)
+
+
+def _ended(symbol: Symbol) -> RecordingError:
+    return RecordingError(
+        f"{symbol!r} was made in a recording that has ended, and has no number any more; "
+        "return it from the recorded function instead of keeping it elsewhere"
+    )
 
 
 def record(f: Callable[..., Any], *args: Any) -> tuple[Graph, Any]:
@@ -194,12 +395,9 @@ def record(f: Callable[..., Any], *args: Any) -> tuple[Graph, Any]:
     %5 = + %2, %4
     return %5
     """
-    recording = Recording()
     leaves, shape = tree.flatten(list(args))
-    symbols = [recording.input(x) for x in leaves]
-    try:
+    with Recording() as recording:
+        symbols = [recording.input(table.primal(x), is_value=type(x) is not float) for x in leaves]
         results, result_shape = tree.flatten(f(*tree.unflatten(shape, symbols)))
         recording.graph.outputs = [recording.symbol(y)._node for y in results]
-    finally:
-        recording.active = False
     return recording.graph, result_shape

@@ -1,0 +1,269 @@
+"""compile: record a function once for each structure of its arguments, replay it from then on."""
+
+import functools
+import threading
+import types
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from gradloom.core import tree
+from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
+from gradloom.loom import guards
+from gradloom.loom.program import Program
+from gradloom.loom.record import Recording, current
+from gradloom.loom.weave import weave
+from gradloom.transforms.arguments import Arguments, Key, Result
+from gradloom.transforms.replay import Broken, Path
+
+
+class CacheInfo(NamedTuple):
+    """How often calls were replayed (hits) and recorded (misses), and how many structures of
+    arguments are kept of how many at most."""
+
+    hits: int
+    misses: int
+    maxsize: int
+    currsize: int
+
+
+class _Entry:
+    """What is known for one structure of arguments."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []  # the one that served last comes first
+        self.recordings = 0
+        self.given_up = False
+
+
+class Compiled:
+    """A function that is recorded at its first call and replayed at later ones; see `compile`."""
+
+    def __init__(
+        self, function: Callable[..., Any], *, cache_size: int = 64, max_paths: int = 16
+    ) -> None:
+        for option, number in (("cache_size", cache_size), ("max_paths", max_paths)):
+            if not isinstance(number, int) or number < 1:
+                raise ArgumentError(f"{option} must be a whole number from 1 on, got {number!r}")
+        if not callable(function):
+            raise ArgumentError(f"compile needs a function, got {function!r:.60}")
+        self._function: Callable[..., Any] | None = function
+        self._cache_size, self._max_paths = cache_size, max_paths
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._lock = threading.RLock()
+        self._hits = self._misses = 0
+        self._last: Path | None = None
+        self._name = tree.name(function)
+        functools.update_wrapper(self, function, updated=())
+
+    def __repr__(self) -> str:
+        return f"<compiled {self._name}: {len(self.programs)} programs>"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the object becomes the first argument."""
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """What the function gives for these arguments."""
+        if current() is not None:
+            return self._plain(*args, **options)  # part of the recording around this call
+        arguments = Arguments(self._function or self, args, options)
+        if arguments.symbolic:
+            return self._plain(*args, **options)
+        entry = self._entry(arguments.key)
+        if entry.given_up:
+            return self._plain(*args, **options)
+        inputs = np.frombuffer(arguments.numbers)
+        site = None
+        for path in list(entry.paths):
+            result = path.replay(inputs, arguments.values)
+            if not isinstance(result, Broken):
+                self._served(entry, path)
+                return result
+            site = site or result.site
+        if site is not None and entry.recordings >= self._max_paths:
+            self._give_up(entry, site)
+            return self._plain(*args, **options)
+        path = self._record(arguments, entry)
+        return path.replay(inputs, arguments.values, sure=True)
+
+    def lookup(self, *args: Any, **options: Any) -> Path:
+        """The path that these arguments take; it is recorded if it was not before."""
+        arguments = Arguments(self._function or self, args, options)
+        if arguments.symbolic:
+            raise RecordingError(f"{self._name}: only plain arguments can be looked up")
+        entry = self._entry(arguments.key)
+        inputs = np.frombuffer(arguments.numbers)
+        for path in list(entry.paths):
+            if not isinstance(path.replay(inputs, arguments.values), Broken):
+                return path
+        return self._record(arguments, entry)
+
+    @property
+    def _plain(self) -> Callable[..., Any]:
+        """The function itself."""
+        if self._function is None:
+            raise RecordingError(
+                f"{self._name} came from another process as its programs alone, and none of them "
+                "is for these arguments; compile the function again here"
+            )
+        return self._function
+
+    def _entry(self, key: Key) -> _Entry:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = _Entry()
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._cache_size:
+                self._entries.popitem(last=False)
+            return entry
+
+    def _served(self, entry: _Entry, path: Path) -> None:
+        """A path was right: try it first next time."""
+        with self._lock:
+            self._hits += 1
+            self._last = path
+            if path in entry.paths[1:]:
+                entry.paths.remove(path)
+                entry.paths.insert(0, path)
+
+    def _record(self, arguments: Arguments, entry: _Entry) -> Path:
+        """Record the way that these arguments take; outside the lock, for it runs users' code."""
+        arguments.function = self._plain
+        before = guards.random_state()
+        with Recording() as recording:
+            outcome = arguments.call(recording)
+            result = Result(arguments.function, outcome, recording)
+            recording.graph.outputs = result.nodes
+        if guards.random_state() != before:
+            warnings.warn(
+                f"{self._name} drew random numbers while it was recorded, and every replay has "
+                "the same ones; draw them outside and pass them as arguments",
+                RecordingWarning,
+                stacklevel=4,
+            )
+        graph = recording.graph
+        path = Path(self._name, graph, weave(graph), result, recording.sites)
+        with self._lock:
+            self._misses += 1
+            self._last = path
+            entry.recordings += 1
+            entry.paths.insert(0, path)
+        return path
+
+    def _give_up(self, entry: _Entry, site: guards.Site) -> None:
+        entry.given_up = True
+        entry.paths.clear()
+        warnings.warn(
+            f"{self._name} took more than {self._max_paths} paths, because {site.kind} decides at "
+            f"{site.file}:{site.line}; it goes on without replay, correct but slow: write "
+            f"{site.remedy} there, or raise max_paths",
+            RecordingWarning,
+            stacklevel=3,
+        )
+
+    @property
+    def program(self) -> Program:
+        """The array program of the last call.
+
+        Raises:
+            RecordingError: there was no call.
+        """
+        if self._last is None:
+            raise RecordingError(f"{self._name} has not been recorded; call it first")
+        return self._last.program
+
+    @property
+    def programs(self) -> list[Program]:
+        """All programs that are kept: one for each path of each structure of arguments."""
+        with self._lock:
+            return [path.program for entry in self._entries.values() for path in entry.paths]
+
+    def cache_info(self) -> CacheInfo:
+        """How the recordings serve."""
+        with self._lock:
+            return CacheInfo(self._hits, self._misses, self._cache_size, len(self._entries))
+
+    def clear(self) -> None:
+        """Forget all recordings, for instance because something outside has changed."""
+        with self._lock:
+            self._entries.clear()
+            self._hits = self._misses = 0
+            self._last = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Compiled":
+        """Itself, as functions are copied."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = vars(self) | {"_function": None, "_entries": OrderedDict(self._entries)}
+        del state["_lock"]
+        state.pop("__wrapped__", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+
+@overload
+def compile(f: Callable[..., Any], *, cache_size: int = ..., max_paths: int = ...) -> Compiled: ...
+@overload
+def compile(
+    *, cache_size: int = ..., max_paths: int = ...
+) -> Callable[[Callable[..., Any]], Compiled]: ...
+def compile(
+    f: Callable[..., Any] | None = None, *, cache_size: int = 64, max_paths: int = 16
+) -> Any:
+    """A function that gives what `f` gives, and replays as an array program what `f` once did.
+
+    The first call runs `f` on symbols, records every scalar operation, and weaves them into a few
+    array instructions; later calls run those. Results are those of `f`: values where `f` gives
+    values, and `backward()` on them fills every gradient.
+
+    What varies from call to call: the numbers in the arguments (ints too), alone, in lists,
+    tuples, dicts and NumPy arrays, and the values that `f` reads from outside, such as a model's
+    parameters. Another structure or another shape records anew, and so does another argument that
+    is no number: True and False, strings, None, functions, modules and other hashable objects.
+    Where `f` branches on a number, each branch is recorded when it is first taken.
+
+    What is recorded once and for all: everything else that `f` looks at outside of its arguments,
+    plain numbers in a module's attributes among them; call `clear()` when that has changed. Random
+    numbers that `f` draws are the same at every replay (it warns), and what it prints or writes
+    elsewhere happens only while recording.
+
+    Args:
+        f: a function of numbers; or leave it out, to use this as a decorator with options.
+        cache_size: how many structures of arguments are kept; the one used longest ago goes.
+        max_paths: how many ways through `f` are kept for each. Beyond, a RecordingWarning names
+            the line that branches, and `f` runs as it is.
+
+    Raises (when called):
+        ArgumentError: an argument can be read only once (a generator), or is not hashable.
+        NotANumberError: the result is not made of numbers.
+        RecordingError: `f` changed an argument or a parameter in place, or read a value of
+            another recording.
+
+    >>> from gradloom import Value
+    >>> w = Value(3.0)
+    >>> @compile
+    ... def loss(xs):
+    ...     return sum((w * x - 1.0) ** 2 for x in xs)
+    >>> total = loss([1.0, 2.0])
+    >>> total.backward()
+    >>> total.data, w.grad
+    (29.0, 24.0)
+    >>> w.data = 0.5
+    >>> loss([1.0, 2.0]).data, loss.cache_info().hits
+    (0.25, 1)
+    >>> len(loss.program.instructions)
+    3
+    """
+    if f is None:
+        return functools.partial(Compiled, cache_size=cache_size, max_paths=max_paths)
+    return Compiled(f, cache_size=cache_size, max_paths=max_paths)

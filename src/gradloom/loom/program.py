@@ -2,8 +2,8 @@
 
     for index in shape:  out[view(index)]  (= | +=)  body(in0[view0(index)], in1[view1(index)], ...)
 
-All numbers lie in one flat *arena*: inputs, parameters, constants, then a slot for each scalar
-that was computed. `+=` with a zero stride in `out` is a reduction; what a sum starts from stands
+All numbers lie in one flat *arena*: inputs, parameters, a slot for each scalar that is computed,
+constants. `+=` with a zero stride in `out` is a reduction; what a sum starts from stands
 in the arena beforehand (-0.0, which changes no sum, or the constant among its terms). Since an
 adjoint has the same form, so does every derivative.
 """

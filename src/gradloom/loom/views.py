@@ -8,12 +8,12 @@ axis say it all; a stride of 0 is a broadcast.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Slots: TypeAlias = NDArray[np.int64]
+Slots: TypeAlias = NDArray[np.integer[Any]]
 Axes: TypeAlias = list[tuple[int, int]]
 
 
@@ -31,6 +31,10 @@ class View:
     offset: int
     strides: tuple[int, ...]
     table: Slots | None = None
+
+
+# A shape, and a view for each list of an instruction.
+Piece: TypeAlias = tuple[tuple[int, ...], list[View]]
 
 
 def axes_of(slots: Slots) -> Axes | None:
@@ -56,7 +60,7 @@ def axes_of(slots: Slots) -> Axes | None:
     return axes[::-1]
 
 
-def common(lists: Sequence[Slots]) -> tuple[tuple[int, ...], list[View]]:
+def common(lists: Sequence[Slots]) -> Piece:
     """One shape under which as many of these equally long lists as possible are views.
 
     A list that is no view, or whose axes fit none of the others', becomes a table.
@@ -86,6 +90,81 @@ def common(lists: Sequence[Slots]) -> tuple[tuple[int, ...], list[View]]:
             strides = tuple(int(slots[span] - slots[0]) for span in spans[:-1])[::-1]
             views.append(View(int(slots[0]), strides))
     return shape, views
+
+
+def pieces(lists: Sequence[Slots], row: int = 1, most: int = 4) -> list[Piece]:
+    """The lists, cut where they are views back to back: each piece with its shape and views.
+
+    Args:
+        lists: equally long.
+        row: how many elements belong together; the lists are cut between rows, or all rows
+            alike.
+        most: how many pieces there may be; where more were needed the lists stay in one, and
+            some are tables.
+
+    >>> for shape, (view,) in pieces([np.array([0, 2, 4, 6, 8, 9, 10, 11, 12, 13])]):
+    ...     print(shape, view.offset, view.strides)
+    (5,) 0 (2,)
+    (5,) 9 (1,)
+    """
+    size = len(lists[0])
+    found = [common(lists)]
+    if not tables(found):
+        return found
+    if 1 < row < size:
+        bounds = _cuts([slots[:row] for slots in lists], most)
+        grids = [slots.reshape(-1, row) for slots in lists]
+        columns = [common([g[:, a:b].ravel() for g in grids]) for a, b in pairwise(bounds)]
+        if not tables(columns):
+            return columns
+    bounds = _cuts(lists, min(most, size // 2))
+    rows = [common([slots[a:b] for slots in lists]) for a, b in pairwise(bounds)]
+    return found if tables(rows) else rows
+
+
+def tables(found: Sequence[Piece]) -> int:
+    """How many of the views are tables."""
+    return sum(view.table is not None for _, views in found for view in views)
+
+
+def _cuts(lists: Sequence[Slots], most: int) -> list[int]:
+    """Where to cut so that all pieces are views, ends included; just the ends if too often."""
+    size = len(lists[0])
+    bounds = [0]
+    while bounds[-1] < size:
+        if len(bounds) > most:
+            return [0, size]
+        bounds.append(bounds[-1] + _prefix([slots[bounds[-1] :] for slots in lists]))
+    return bounds
+
+
+def _prefix(lists: Sequence[Slots]) -> int:
+    """How many elements from the first on are views of one shape, going by the longest runs."""
+    length, before = len(lists[0]), 0
+    while length != before:
+        before = length
+        for slots in lists:
+            length = _run(slots[:length])
+        spans = {1, length}.union(*(_spans(axes_of(slots[:length]) or []) for slots in lists))
+        for small, big in pairwise(sorted(spans)):
+            if big % small:
+                length = small
+                break
+    return length
+
+
+def _run(slots: Slots) -> int:
+    """How many elements from the first on are nested arithmetic."""
+    whole = 1
+    while len(slots) > 1:
+        steps = np.diff(slots)
+        breaks = np.flatnonzero(steps != steps[0])
+        run = int(breaks[0]) + 1 if len(breaks) else len(slots)
+        rows = slots[: len(slots) // run * run].reshape(-1, run)
+        broken = np.flatnonzero((rows - rows[:, :1] != rows[0] - rows[0, 0]).any(axis=1))
+        whole *= run
+        slots = rows[: broken[0] if len(broken) else len(rows), 0]
+    return whole
 
 
 def slots_of(view: View, shape: tuple[int, ...]) -> Slots:

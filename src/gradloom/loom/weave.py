@@ -1,268 +1,313 @@
 """Weave scalars into arrays: group what is alike, lay it out, find the strides.
 
 1. Chains of additions that nobody else reads become one sum; products that only feed that sum
-   become terms of it.
+   become terms of it (see `terms`).
 2. Every node gets a level, one more than the highest among its operands.
 3. The nodes of one level with one operation and operands of the same levels (of sums: with as
    many terms of each kind) form a group.
 4. A group gets consecutive slots of the arena, in the order of recording.
-5. Its operand lists are then lists of slots, and nearly always views (see `views`).
+5. Its operand lists are then lists of slots, and nearly always views (see `views`). Where they
+   are views back to back, the group is cut there; where they are not even that, they are tables.
 
 Leaves from outside are laid out by their first use, so that the weights of a layer lie as the
 layer reads them, wherever its code took them from. With lanes, what depends on a lane and what
 all lanes share never stand in one group or one operand list.
+
+It is done on whole arrays, but for the levels, each of which waits for the one before.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
-from typing import TypeAlias
+import math
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, code_of, symbol_of
+from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, symbol_of
 from gradloom.loom.program import Body, Instruction, Program
-from gradloom.loom.views import Slots, common
+from gradloom.loom.simplify import simplify
+from gradloom.loom.terms import MINUS, PAIR, SUM, Nodes, flatten, laned_nodes, mixed
+from gradloom.loom.views import Piece, Slots, pieces, tables
 
-_ADD, _SUB, _NEG, _MUL = (code_of(symbol) for symbol in ("+", "-", "neg", "*"))
-_SUM, _DOT = code_of("sum"), code_of("dot")
-_ADDITIVE = {_ADD, _SUB, _NEG, _SUM, _DOT}
-
-# A kind of term: whether it is subtracted, and which of its one or two factors are laned.
-Kind: TypeAlias = tuple[bool, tuple[bool, ...]]
+_FEW = 8  # terms that may stand in one body
 
 
 @dataclass(slots=True)
-class _Sum:
-    """The terms of a sum: a constant, and for each kind the factors, one or two a term."""
+class _Part:
+    """A body over lists of nodes, and how many elements in a row are added up for each result."""
 
-    constant: float | None = None
-    terms: dict[Kind, list[int]] = field(default_factory=dict)
+    body: Body
+    lists: list[Nodes]
+    repeat: int = 1
 
-    def add(self, kind: Kind, factors: list[int]) -> None:
-        self.terms.setdefault(kind, []).extend(factors)
 
-    def negate(self) -> None:
-        self.terms = {(not minus, lanes): f for (minus, lanes), f in self.terms.items()}
-        if self.constant is not None:
-            self.constant = -self.constant
+@dataclass(slots=True)
+class _Group:
+    """Nodes that are alike, and what they do.
 
-    def take(self, other: "_Sum") -> "_Sum":
-        """Both sums in one; the longer is extended, so that a chain costs linear time."""
-        first, second = (self, other) if self.size() >= other.size() else (other, self)
-        for kind, factors in second.terms.items():
-            first.add(kind, factors)
-        if second.constant is not None:
-            first.constant = second.constant + (first.constant or 0.0)
-        return first
+    Attributes:
+        start: of sums, what they start from if that is the same for all, -0.0 if it is nothing.
+        loose: a single sum, whose terms may come in any order.
+    """
 
-    def size(self) -> int:
-        return sum(map(len, self.terms.values()))
+    nodes: Nodes
+    parts: list[_Part]
+    accumulate: bool = False
+    start: float | None = None
+    loose: bool = False
 
 
 class _Weaver:
     """The state between the steps."""
 
-    def __init__(self, graph: Graph, lanes: Collection[int]) -> None:
+    def __init__(self, graph: Graph, lanes: Collection[int], strict: bool) -> None:
         self.graph = graph
-        self.codes = graph.codes.tolist()
-        starts, operands = graph.starts.tolist(), graph.operands.tolist()
-        self.operands = [operands[a:b] for a, b in pairwise(starts)]
-        self.laned = self._depend(set(lanes))
-        self.sums: dict[int, _Sum] = {}
-        self.absorbed = bytearray(len(graph))
-        self.levels = [0] * len(graph)
-        self.slot = np.full(len(graph), -1, dtype=np.int64)
+        self.strict = strict
+        self.codes = np.array(graph.codes)
+        self.starts = np.array(graph.starts).astype(np.int32)
+        self.operands = np.array(graph.operands).astype(np.int32)
+        self.laned = laned_nodes(graph, lanes)
+        self.terms = flatten(graph, self.laned, strict=strict)
+        self.slot = np.full(len(graph), -1, dtype=np.int32)
+        self._bodies: dict[str, Body] = {}
+        self._ends = [0, 0]  # the next slots of parameters and of constants
 
-    def _depend(self, lanes: set[int]) -> list[bool]:
-        """For each node, whether it differs from lane to lane."""
-        laned: list[bool] = []
-        if not lanes:
-            return [False] * len(self.codes)
-        for code, places in zip(self.codes, self.operands, strict=True):
-            if code > PARAMETER:
-                laned.append(any(laned[p] for p in places))
-            else:
-                laned.append(code == INPUT and places[0] in lanes)
-        return laned
+    def levels(self) -> Nodes:
+        """Step 2; what became a term has the level of what it is made from."""
+        operands = self.graph.operands
+        nodes = np.flatnonzero(self.codes > PARAMETER).astype(np.int32)
+        steps = (~self.terms.absorbed[nodes]).astype(np.int32)
+        columns = [nodes, self.starts[nodes], self.starts[nodes + 1], steps]
+        levels = array("i", bytes(4 * len(self.codes)))
+        for node, start, end, step in zip(*[column.data for column in columns], strict=True):
+            level = levels[operands[start]]
+            for place in range(start + 1, end):
+                below = levels[operands[place]]
+                if below > level:  # noqa: PLR1730 - max() would take as long as all the rest
+                    level = below
+            levels[node] = level + step
+        return np.array(levels)
 
-    def _uses(self) -> list[int]:
-        """How often each node is read."""
-        uses = [0] * len(self.codes)
-        for code, places in zip(self.codes, self.operands, strict=True):
-            if code > PARAMETER:
-                for place in places:
-                    uses[place] += 1
-        for node in chain(self.graph.outputs, (node for node, _ in self.graph.guards)):
-            uses[node] += 1
-        return uses
-
-    def flatten(self) -> None:
-        """Step 1: sums and their terms."""
-        codes, operands, laned = self.codes, self.operands, self.laned
-        uses = self._uses()
-        for node, code in enumerate(codes):
-            if code not in _ADDITIVE or not uses[node]:
-                continue
-            found = _Sum()
-            if code == _DOT:
-                half = len(operands[node]) // 2
-                for pair in zip(operands[node][:half], operands[node][half:], strict=True):
-                    self._product(found, pair, minus=False)
-                self.sums[node] = found
-                continue
-            for at, place in enumerate(operands[node]):
-                minus = code == _NEG or (code == _SUB and at == 1)
-                if codes[place] == CONSTANT:
-                    number = self.graph.constants[operands[place][0]]
-                    found.constant = (-number if minus else number) + (found.constant or 0.0)
-                elif uses[place] == 1 and codes[place] in _ADDITIVE:
-                    inner = self.sums.pop(place)
-                    if minus:
-                        inner.negate()
-                    found = found.take(inner)
-                    self.absorbed[place] = True
-                elif uses[place] == 1 and codes[place] == _MUL:
-                    self._product(found, operands[place], minus)
-                    self.absorbed[place] = True
-                else:
-                    found.add((minus, (laned[place],)), [place])
-            self.sums[node] = found
-
-    def _product(self, found: _Sum, pair: "tuple[int, int] | list[int]", minus: bool) -> None:
-        """A product as a term; the factor that all lanes share comes first."""
-        a, b = pair
-        if self.laned[a] and not self.laned[b]:
-            a, b = b, a
-        found.add((minus, (self.laned[a], self.laned[b])), [a, b])
-
-    def group(self) -> list[tuple[int, list[int]]]:
-        """Steps 2 and 3: the groups in the order of running, each with its operation's code."""
-        levels, laned = self.levels, self.laned
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for node, code in enumerate(self.codes):
-            if code <= PARAMETER or self.absorbed[node]:
-                continue
-            if code in _ADDITIVE:
-                if node not in self.sums:
-                    continue  # nobody reads it
-                shape = []
-                level = 0
-                for kind, factors in sorted(self.sums[node].terms.items()):
-                    below = sorted({levels[p] for p in factors})
-                    level = max(level, below[-1])
-                    shape.append((kind, len(factors), tuple(below)))
-                level += 1
-                key: tuple[object, ...] = (level, _SUM, laned[node], tuple(shape))
-            else:
-                own = tuple([(levels[p], laned[p]) for p in self.operands[node]])
-                level = 1 + max(own)[0]
-                key = (level, code, laned[node], own)
-            levels[node] = level
-            groups.setdefault(key, []).append(node)
-        ordered = sorted(groups.items(), key=lambda item: item[0][0])  # type: ignore[arg-type, return-value]
-        return [(key[1], nodes) for key, nodes in ordered]  # type: ignore[misc]
-
-    def lay_out(self, groups: list[tuple[int, list[int]]]) -> int:
-        """Step 4: a slot for every node; the size of the arena."""
-        slot, codes = self.slot, self.codes
-        size = 0
-        for node, code in enumerate(codes):
-            if code == INPUT:
-                slot[node] = size
-                size += 1
-        # A lone sum may read its terms in any order (see `emit`), so it has no say in this one.
-        for lone in (False, True):
-            for code, nodes in groups:
-                if (code == _SUM and len(nodes) == 1) != lone:
-                    continue
-                for column in chain.from_iterable(lists for _, lists in self.columns(code, nodes)):
-                    for place in column:
-                        if slot[place] < 0 and codes[place] in (PARAMETER, CONSTANT):
-                            slot[place] = size
-                            size += 1
-        out = {*self.graph.outputs, *(node for node, _ in self.graph.guards)}
-        loose = [n for n in sorted(out) if codes[n] <= PARAMETER and slot[n] < 0]
-        unread = [n for n, code in enumerate(codes) if code == PARAMETER and slot[n] < 0]
-        for node in chain(dict.fromkeys(loose + unread), *(nodes for _, nodes in groups)):
-            slot[node] = size
-            size += 1
-        return size
-
-    def columns(self, code: int, nodes: list[int]) -> list[tuple[Body, list[list[int]]]]:
-        """What a group adds up (or the one thing it does), each with its lists of operands."""
-        if code != _SUM:
-            lists = [
-                list(column) for column in zip(*(self.operands[n] for n in nodes), strict=True)
-            ]
-            return [((symbol_of(code), tuple(range(len(lists)))), lists)]
-        found: list[tuple[Body, list[list[int]]]] = []
-        for kind in sorted(self.sums[nodes[0]].terms):
-            minus, factors = kind
-            flat = list(chain.from_iterable([self.sums[n].terms[kind] for n in nodes]))
-            body: Body = 0 if len(factors) == 1 else ("*", (0, 1))
-            lists = [flat[i :: len(factors)] for i in range(len(factors))]
-            found.append((("neg", (body,)) if minus else body, lists))
-        return found
-
-    def emit(self, code: int, nodes: list[int]) -> list[Instruction]:
-        """Step 5: the instructions of a group."""
-        out = self.slot[nodes]
-        parts = [
-            (body, [self.slot[places] for places in lists])
-            for body, lists in self.columns(code, nodes)
-        ]
-        if code != _SUM:
-            return [_instruction(out, *parts[0], accumulate=False)]
-        if len(nodes) == 1:
-            parts = [(body, _in_order(lists)) for body, lists in parts]
-        if all(len(lists[0]) == len(out) for _, lists in parts):
-            # One term of each kind: no reduction, but a map.
-            constant = any(self.sums[n].constant is not None for n in nodes)
-            return [_instruction(out, *_together(parts), accumulate=constant)] if parts else []
+    def group(self) -> list[_Group]:
+        """Step 3: the groups in the order of running."""
+        levels, codes = self.levels(), self.codes
+        nodes = np.flatnonzero((codes > PARAMETER) & ~self.terms.absorbed).astype(np.int32)
+        code = np.where(self.terms.is_sum[nodes], SUM, codes[nodes]).astype(np.int32)
+        level, keys = levels[nodes], self._keys(levels)[nodes]
+        order = np.lexsort((keys, code, level))  # stable: within a group in order of recording
+        nodes = nodes[order]
+        fresh = np.ones(len(nodes), dtype=bool)
+        for column in (keys, code, level):
+            fresh[1:] = fresh[1:] & (column[order][1:] == column[order][:-1])
+        fresh[1:] = ~fresh[1:]
+        bounds = np.append(np.flatnonzero(fresh), len(nodes))
+        leaders = nodes[bounds[:-1]]
+        running = np.lexsort((leaders, levels[leaders]))
         return [
-            _instruction(out.repeat(len(lists[0]) // len(out)), body, lists, accumulate=True)
-            for body, lists in parts
+            self._summed(members) if self.terms.is_sum[members[0]] else self._mapped(members)
+            for members in (nodes[bounds[i] : bounds[i + 1]] for i in running)
         ]
 
+    def _keys(self, levels: Nodes) -> NDArray[np.uint64]:
+        """For each node a number, the same for those that look at their operands alike."""
+        codes, terms = self.codes, self.terms
+        keys = np.zeros(len(codes), dtype=np.uint64)
+        maps = np.flatnonzero((codes > PARAMETER) & ~terms.absorbed & ~terms.is_sum)
+        if len(maps):
+            counts = self.starts[maps + 1] - self.starts[maps]
+            firsts = np.cumsum(counts) - counts
+            place = np.arange(counts.sum()) - np.repeat(firsts, counts)
+            below = self.operands[np.repeat(self.starts[maps], counts) + place]
+            keys[maps] = np.add.reduceat(mixed(place, levels[below], self.laned[below]), firsts)
+        sums, own = terms.keys(levels)
+        keys[sums] = own
+        return mixed(keys, self.laned)
 
-def _in_order(lists: list[Slots]) -> list[Slots]:
-    """Terms sorted by the slots of their factors."""
-    order = np.lexsort(lists[::-1])
-    return [slots[order] for slots in lists]
+    def _mapped(self, nodes: Nodes) -> _Group:
+        """An operation on every node."""
+        leader = nodes[0]
+        symbol = symbol_of(self.codes[leader])
+        count = int(self.starts[leader + 1] - self.starts[leader])
+        columns = self.operands[self.starts[nodes] + np.arange(count)[:, None]]
+        part = self._part((symbol, tuple(range(count))), list(columns))
+        return _Group(nodes, [part])
+
+    def _summed(self, nodes: Nodes) -> _Group:
+        """A sum for every node: a map if it has one term of each kind, else reductions."""
+        terms = self.terms
+        rows = np.searchsorted(terms.owner, nodes)
+        width = int(np.searchsorted(terms.owner, nodes[0], side="right") - rows[0])
+        parts = []
+        for row in rows[0] + np.arange(width):
+            kind, begin = terms.kind[row], terms.begin[row]
+            count = int(terms.begin[row + 1] - begin)
+            places = (terms.begin[rows + (row - rows[0])][:, None] + np.arange(count)).ravel()
+            lists = [terms.first[places]]
+            body: Body = 0
+            if kind & PAIR:
+                body = ("*", (0, 1))
+                lists.append(terms.second[places])
+            parts.append(self._part(("neg", (body,)) if kind & MINUS else body, lists, count))
+        numbers = terms.start[nodes]
+        alike = (numbers.view(np.int64) == numbers[:1].view(np.int64)).all()
+        start = float(numbers[0]) if alike else None
+        if alike and all(part.repeat == 1 for part in parts):
+            whole = _together(start, [(part.body, part.lists) for part in parts])
+            return _Group(nodes, [_Part(self._one(whole[0]), whole[1])])
+        loose = len(nodes) == 1 and not self.strict
+        return _Group(nodes, parts, accumulate=True, start=start, loose=loose)
+
+    def _part(self, body: Body, lists: list[Nodes], repeat: int = 1) -> _Part:
+        """A part in which a constant that stands all along a list went into the body."""
+        fixed = [
+            self.codes[nodes[0]] == CONSTANT and bool((nodes == nodes[0]).all()) for nodes in lists
+        ]
+        if all(fixed):
+            fixed[0] = False
+        places: list[Body] = []
+        kept: list[Nodes] = []
+        for nodes, literal in zip(lists, fixed, strict=True):
+            if literal:
+                places.append(self.graph.constants[self.operands[self.starts[nodes[0]]]])
+            else:
+                places.append(len(kept))
+                kept.append(nodes)
+        body = _over(body, places)
+        if body == ("**", (0, 2.0)):
+            body = ("square", (0,))
+        return _Part(self._one(body), kept, repeat)
+
+    def _one(self, body: Body) -> Body:
+        """The one object that stands for a body wherever it occurs."""
+        return self._bodies.setdefault(repr(body), body)
+
+    def lay_out(self, groups: list[_Group]) -> tuple[int, list[Instruction]]:
+        """Steps 4 and 5: a slot for every node; the size of the arena and the instructions.
+
+        The inputs come first, then the parameters, the results, and the constants.
+        """
+        codes = self.codes
+        self.slot[codes == INPUT] = np.arange(self.graph.inputs)
+        self._ends = [self.graph.inputs, self.graph.inputs + len(self.graph.parameters)]
+        size = self._ends[1]
+        self._ends[1] += sum(len(group.nodes) for group in groups)
+        found: list[list[Instruction]] = []
+        for group in groups:
+            count = len(group.nodes)
+            out = np.arange(size, size + count)
+            # A loose sum reads its terms in whatever order, so it has no say in theirs.
+            found.append([] if group.loose else list(self._emit(group, out)))
+            self.slot[group.nodes] = out
+            size += count
+        for group, instructions in zip(groups, found, strict=True):
+            if group.loose:
+                instructions += self._emit(group, self.slot[group.nodes])
+        outside = [*self.graph.outputs, *(node for node, _ in self.graph.guards)]
+        self._place(np.array(outside, dtype=np.int32))
+        self._place(np.flatnonzero(codes == PARAMETER))
+        return self._ends[1], list(chain.from_iterable(found))
+
+    def _place(self, nodes: Slots) -> None:
+        """Give the parameters and constants among these that have no slot the next ones."""
+        new = nodes[self.slot[nodes] < 0]
+        if not len(new):
+            return
+        new = new[np.sort(np.unique(new, return_index=True)[1])]
+        for i, code in enumerate((PARAMETER, CONSTANT)):
+            own = new[self.codes[new] == code]
+            self.slot[own] = np.arange(self._ends[i], self._ends[i] + len(own))
+            self._ends[i] += len(own)
+
+    def _emit(self, group: _Group, out: Slots) -> Iterator[Instruction]:
+        """The instructions of a group; its members are sorted first if they are better views."""
+        for nodes in chain.from_iterable(part.lists for part in group.parts):
+            self._place(nodes)
+        steps = self._steps(group, out)
+        best = _cost(steps)
+        if len(out) > 1 and best > (0, len(group.parts)):
+            chosen = None
+            firsts = [self.slot[x[:: p.repeat]] for p in group.parts for x in p.lists]
+            for i in range(len(firsts)):
+                order = np.lexsort([*firsts[:i], *firsts[i + 1 :], firsts[i]])
+                tried = self._steps(group, out, order)
+                if (cost := _cost(tried)) < best:
+                    best, chosen, steps = cost, order, tried
+            if chosen is not None:
+                group.nodes = group.nodes[chosen]
+        for body, accumulate, found in steps:
+            for shape, (target, *views) in found:
+                yield Instruction(shape, target, self._one(body), tuple(views), accumulate)
+
+    def _steps(
+        self, group: _Group, out: Slots, order: Slots | None = None
+    ) -> list[tuple[Body, bool, list[Piece]]]:
+        """What a group does, with its views; its members may be put in order first."""
+        parts = []
+        for part in group.parts:
+            lists: list[Slots] = [self.slot[nodes] for nodes in part.lists]
+            if order is not None:
+                lists = [_permuted(slots, order, part.repeat) for slots in lists]
+            elif group.loose:
+                ascending = np.lexsort(lists[::-1])
+                lists = [slots[ascending] for slots in lists]
+            parts.append((part.body, part.repeat, lists))
+        steps = [
+            (body, group.accumulate, pieces([out.repeat(repeat), *lists], repeat))
+            for body, repeat, lists in parts
+        ]
+        if group.start is None or _cost(steps) <= (0, len(parts)):
+            return steps
+        if sum(repeat for _, repeat, _ in parts) > _FEW:
+            return steps
+        single = [(b, [x[i::r] for x in lists]) for b, r, lists in parts for i in range(r)]
+        body, columns = _together(group.start, single)
+        fused = [(body, False, pieces([out, *columns]))]
+        return min(fused, steps, key=_cost)
 
 
-def _together(parts: list[tuple[Body, list[Slots]]]) -> tuple[Body, list[Slots]]:
-    """One body for the sum of several, and all their operands."""
-    total, operands = parts[0][0], list(parts[0][1])
-    for body, more in parts[1:]:
-        minus = isinstance(body, tuple) and body[0] == "neg"
+def _cost(steps: list[tuple[Body, bool, list[Piece]]]) -> tuple[int, int]:
+    """How many tables and how many instructions."""
+    return sum(tables(found) for *_, found in steps), sum(len(found) for *_, found in steps)
+
+
+def _permuted(nodes: Slots, order: Slots, repeat: int) -> Any:
+    """Members in another order, each with its `repeat` elements."""
+    return nodes.reshape(-1, repeat)[order].ravel()
+
+
+def _together(start: float | None, parts: list[tuple[Body, list[Any]]]) -> tuple[Body, list[Any]]:
+    """A number and the sum of several parts as one body over all their lists."""
+    total: Body | None = None if start == 0.0 and math.copysign(1.0, start) < 0.0 else start
+    every: list[Any] = []
+    for body, lists in parts:
+        minus = total is not None and isinstance(body, tuple) and body[0] == "neg"
         term = body[1][0] if minus else body  # type: ignore[index]
-        total = ("-" if minus else "+", (total, _shifted(term, len(operands))))
-        operands += more
-    return total, operands
+        term = _over(term, [len(every) + i for i in range(len(lists))])
+        total = term if total is None else ("-" if minus else "+", (total, term))
+        every += lists
+    return total, every  # type: ignore[return-value]
 
 
-def _shifted(body: Body, by: int) -> Body:
-    """The body over operands that stand `by` places further on."""
+def _over(body: Body, places: Sequence[Body]) -> Body:
+    """The body with these in place of its operands."""
     if isinstance(body, int):
-        return body + by
+        return places[body]
     if isinstance(body, float):
         return body
-    return body[0], tuple(_shifted(part, by) for part in body[1])
+    return body[0], tuple([_over(part, places) for part in body[1]])
 
 
-def _instruction(out: Slots, body: Body, operands: list[Slots], *, accumulate: bool) -> Instruction:
-    shape, (first, *views) = common([out, *operands])
-    return Instruction(shape, first, body, tuple(views), accumulate)
-
-
-def weave(graph: Graph, lanes: Collection[int] = ()) -> Program:
+def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) -> Program:
     """The array program of a recorded graph.
 
     Args:
         graph: what was recorded.
         lanes: the inputs that differ from lane to lane, by place.
+        strict: keep Python's order in sums, so that where only + − × ÷ and square roots occur
+            every bit of the outputs is Python's.
 
     >>> from gradloom.loom.record import record
     >>> graph, _ = record(lambda w, x: sum(a * b for a, b in zip(w, x)), [1.0] * 3, [2.0] * 3)
@@ -270,30 +315,27 @@ def weave(graph: Graph, lanes: Collection[int] = ()) -> Program:
     arena of 7: 6 inputs, 0 parameters; 1 instructions
                  3  @6(0) += (@0(1) * @3(1))
     """
-    weaver = _Weaver(graph, lanes)
-    weaver.flatten()
+    graph = simplify(graph)
+    weaver = _Weaver(graph, lanes, strict)
     groups = weaver.group()
-    size = weaver.lay_out(groups)
+    size, instructions = weaver.lay_out(groups)
     slot, codes = weaver.slot, weaver.codes
-    leaves: dict[int, list[int]] = {CONSTANT: [], INPUT: [], PARAMETER: []}
-    for node, code in enumerate(codes):
-        if code <= PARAMETER and slot[node] >= 0:
-            leaves[code].append(node)
+    places = weaver.operands[weaver.starts[:-1]]
+    laid = slot >= 0
     template = np.full(size, -0.0)
-    for node in leaves[CONSTANT]:
-        template[slot[node]] = graph.constants[weaver.operands[node][0]]
-    for node, terms in weaver.sums.items():
-        if terms.constant is not None:
-            template[slot[node]] = terms.constant
+    constants = np.flatnonzero((codes == CONSTANT) & laid)
+    template[slot[constants]] = np.array(graph.constants)[places[constants]]
+    sums = np.flatnonzero(weaver.terms.is_sum)
+    template[slot[sums]] = weaver.terms.start[sums]
     laned = np.zeros(size, dtype=bool)
-    laned[slot[slot >= 0]] = np.array(weaver.laned, dtype=bool)[slot >= 0]
+    laned[slot[laid]] = weaver.laned[laid]
     return Program(
         template=template,
-        inputs=slot[leaves[INPUT]],
-        parameters=slot[leaves[PARAMETER]],
+        inputs=slot[codes == INPUT].astype(np.int64),
+        parameters=slot[codes == PARAMETER].astype(np.int64),
         values=graph.parameters,
-        instructions=[one for code, nodes in groups for one in weaver.emit(code, nodes)],
-        outputs=slot[graph.outputs],
+        instructions=instructions,
+        outputs=slot[graph.outputs].astype(np.int64),
         guards=[(int(slot[node]), number) for node, number in graph.guards],
         laned=laned,
     )

@@ -1,0 +1,175 @@
+"""Simplify a graph: fold constants, share equal nodes, drop what nobody reads.
+
+Nothing is done that could change a bit of a result, a nan, an infinity or the sign of a zero, nor
+the order of anything. Identities such as x · 1 = x are left alone too: among a thousand products
+alike, one that is missing would cost more than it saves.
+"""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.loom.graph import CONSTANT, PARAMETER, Graph, row_of
+from gradloom.loom.terms import Flags, Nodes, mixed
+
+_ROUNDS = 8  # of sharing all nodes at once, before it is done one by one
+
+
+def simplify(graph: Graph) -> Graph:
+    """A graph with the same inputs, parameters, outputs and guards, and no needless node.
+
+    >>> from gradloom.loom.record import record
+    >>> graph, _ = record(lambda x: (x * x + 1.0) * (x * x + 1.0), 3.0)
+    >>> print(simplify(graph))
+    %0 = input 0
+    %1 = * %0, %0
+    %2 = 1.0
+    %3 = + %1, %2
+    %4 = * %3, %3
+    return %4
+    """
+    graph = _folded(graph)
+    codes = np.array(graph.codes)
+    starts = np.array(graph.starts).astype(np.int32)
+    operands = np.array(graph.operands).astype(np.int32)
+    inner = np.repeat(codes > PARAMETER, np.diff(starts))
+    same = _shared(graph, codes, starts, operands, inner)
+    outside = same[[*graph.outputs, *(node for node, _ in graph.guards)]]
+    operands[inner] = same[operands[inner]]
+    live = _read(codes, starts, operands, inner, outside)
+    live &= same == np.arange(len(codes))
+    if live.all():
+        return graph
+    number = np.cumsum(live, dtype=np.int32) - 1
+    operands[inner] = number[operands[inner]]
+    number = number[same]
+    kept = Graph(
+        constants=graph.constants,
+        inputs=graph.inputs,
+        parameters=graph.parameters,
+        outputs=number[graph.outputs].tolist(),
+        guards=[(int(number[node]), value) for node, value in graph.guards],
+    )
+    kept.codes.frombytes(codes[live].tobytes())
+    ends = np.cumsum(np.diff(starts)[live], dtype=np.uint32)
+    kept.starts.frombytes(ends.tobytes())
+    entries = operands[np.repeat(live, np.diff(starts))]
+    kept.operands.frombytes(entries.astype(np.uint32).tobytes())
+    return kept
+
+
+def _folded(graph: Graph) -> Graph:
+    """Operations on constants alone, replaced by their results."""
+    codes = np.array(graph.codes)
+    owners = np.repeat(np.arange(len(codes), dtype=np.int32), np.diff(graph.starts))
+    operands = np.array(graph.operands).astype(np.int32)
+    open_ = codes <= PARAMETER
+    inner = ~open_[owners]
+    open_[owners[inner][codes[operands[inner]] != CONSTANT]] = True
+    if open_.all():
+        return graph
+    folded = Graph(
+        constants=list(graph.constants),
+        inputs=graph.inputs,
+        parameters=graph.parameters,
+        outputs=graph.outputs,
+        guards=graph.guards,
+    )
+    numbers: dict[int, float] = {}
+    for node, code in enumerate(graph.codes):
+        places = graph.operands_of(node)
+        if code == CONSTANT:
+            numbers[node] = graph.constants[places[0]]
+        elif code > PARAMETER and all(place in numbers for place in places):
+            numbers[node] = row_of(code).evaluate(*[numbers[place] for place in places])
+            code = CONSTANT
+            places = places[:0]
+            places.append(len(folded.constants))
+            folded.constants.append(numbers[node])
+        folded.add(code, places)
+    return folded
+
+
+def _shared(
+    graph: Graph, codes: NDArray[np.uint16], starts: Nodes, operands: Nodes, inner: Flags
+) -> Nodes:
+    """For each node the first that is equal to it: the same operation on equal operands."""
+    size = len(codes)
+    counts = np.diff(starts)
+    same = np.arange(size, dtype=np.int32)
+    if not size:
+        return same
+    place = np.arange(len(operands)) - np.repeat(starts[:-1], counts)
+    bits = np.array([*graph.constants, 0.0]).view(np.int64)
+    constant = np.repeat(codes == CONSTANT, counts)
+    for _ in range(_ROUNDS):
+        read = operands.astype(np.int64)
+        read[inner] = same[operands[inner]]
+        read[constant] = bits[operands[constant]]
+        keys = mixed(codes, np.add.reduceat(mixed(place, read), starts[:-1]))
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        found = first[which].astype(np.int32)
+        _verify(found, codes, starts, read)
+        if np.array_equal(found, same):
+            return same
+        same = found
+    return _shared_one_by_one(graph)
+
+
+def _verify(
+    found: Nodes, codes: NDArray[np.uint16], starts: Nodes, read: NDArray[np.int64]
+) -> None:
+    """Take back what was found by the accident of equal keys."""
+    moved = np.flatnonzero(found != np.arange(len(found)))
+    if not len(moved):
+        return
+    to = found[moved]
+    counts = starts[moved + 1] - starts[moved]
+    right = (codes[moved] == codes[to]) & (counts == starts[to + 1] - starts[to])
+    found[moved[~right]] = moved[~right]
+    moved, to, counts = moved[right], to[right], counts[right]
+    firsts = np.cumsum(counts) - counts
+    place = np.arange(counts.sum()) - np.repeat(firsts, counts)
+    differ = (
+        read[np.repeat(starts[moved], counts) + place]
+        != read[np.repeat(starts[to], counts) + place]
+    )
+    if differ.any():
+        wrong = moved[np.add.reduceat(differ, firsts) > 0]
+        found[wrong] = wrong
+
+
+def _shared_one_by_one(graph: Graph) -> Nodes:
+    """As `_shared`, for graphs in which one equality rests on another many times over."""
+    same = np.arange(len(graph), dtype=np.int32)
+    first: dict[tuple[object, ...], int] = {}
+    for node, code in enumerate(graph.codes):
+        places = graph.operands_of(node)
+        key: tuple[object, ...]
+        if code == CONSTANT:
+            key = (code, struct.pack("d", graph.constants[places[0]]))
+        elif code > PARAMETER:
+            key = (code, *[int(same[place]) for place in places])
+        else:
+            continue
+        same[node] = first.setdefault(key, node)
+    return same
+
+
+def _read(
+    codes: NDArray[np.uint16], starts: Nodes, operands: Nodes, inner: Flags, outside: Nodes
+) -> Flags:
+    """Which nodes are leaves or read by what comes out."""
+    uses = np.bincount(operands[inner], minlength=len(codes))
+    np.add.at(uses, outside, 1)
+    live = (uses > 0) | (codes <= PARAMETER)
+    waiting = np.flatnonzero(~live).tolist()
+    while waiting:
+        node = waiting.pop()
+        for place in operands[starts[node] : starts[node + 1]].tolist():
+            uses[place] -= 1
+            if not uses[place] and live[place] and codes[place] > PARAMETER:
+                live[place] = False
+                waiting.append(place)
+    return live

@@ -1,0 +1,211 @@
+"""Sums, flattened: chains of additions that nobody else reads become one list of terms.
+
+`a + b*c - d` is three nodes and one sum, of the terms a, b·c and −d. A term has one factor or
+two, and a kind: whether it is subtracted, how many factors it has and which of them are laned.
+Terms of one kind stand together, since an instruction can add up only what is alike.
+
+With `strict` nothing is reassociated: a sum takes in only the sum that it begins with, and its
+terms stay in order, so that adding them up one by one is what Python does.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, code_of
+
+_ADD, _SUB, _NEG, _MUL = (code_of(symbol) for symbol in ("+", "-", "neg", "*"))
+SUM, _DOT = code_of("sum"), code_of("dot")
+
+Nodes: TypeAlias = NDArray[np.int32]
+Flags: TypeAlias = NDArray[np.bool_]
+
+# The bits of a kind. With `strict` the number of the run of terms stands above them.
+MINUS, PAIR, _FIRST_LANED, _SECOND_LANED, _RUN = 1, 2, 4, 8, 16
+
+
+@dataclass(slots=True)
+class Terms:
+    """The sums of a graph.
+
+    Attributes:
+        is_sum: for each node, whether it is a sum, with all that it took in.
+        absorbed: for each node, whether it is a term, or part of a sum further on.
+        start: for each node the number that its sum starts from; -0.0 changes nothing.
+        owner: for each row (the terms of one kind in one sum) the sum, in ascending order.
+        kind: for each row its kind.
+        begin: where the terms of each row begin in `first` and `second`; they end where the
+            next begins.
+        first: the factor of each term.
+        second: the other one, -1 if there is none.
+    """
+
+    is_sum: Flags
+    absorbed: Flags
+    start: NDArray[np.float64]
+    owner: Nodes
+    kind: Nodes
+    begin: Nodes
+    first: Nodes
+    second: Nodes
+
+    def keys(self, levels: Nodes) -> tuple[Nodes, NDArray[np.uint64]]:
+        """The sums, and for each a number that is the same for sums of the same form."""
+        if not len(self.owner):
+            return self.owner, np.zeros(0, dtype=np.uint64)
+        begin = self.begin[:-1]
+        one, other = levels[self.first], levels[np.maximum(self.second, 0)]
+        other = np.where(self.second < 0, one, other)
+        lowest = np.minimum.reduceat(np.minimum(one, other), begin)
+        highest = np.maximum.reduceat(np.maximum(one, other), begin)
+        fresh = np.flatnonzero(np.diff(self.owner, prepend=-1))
+        place = np.arange(len(begin)) - np.repeat(fresh, np.diff(fresh, append=len(begin)))
+        rows = mixed(place, self.kind, np.diff(self.begin), lowest, highest)
+        return self.owner[fresh], np.add.reduceat(rows, fresh)
+
+
+def mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
+    """A number for each row of these columns; rows that differ have, but for luck, another."""
+    total = np.zeros(len(columns[0]), dtype=np.uint64)
+    for column in columns:
+        total ^= column.astype(np.uint64)
+        total *= np.uint64(0x9E3779B97F4A7C15)
+        total ^= total >> np.uint64(29)
+    return total
+
+
+def laned_nodes(graph: Graph, lanes: Collection[int]) -> Flags:
+    """For each node, whether it differs from lane to lane."""
+    laned = bytearray(len(graph))
+    if lanes:
+        chosen = set(lanes)
+        for node, code in enumerate(graph.codes):
+            places = graph.operands_of(node)
+            if code == INPUT:
+                laned[node] = places[0] in chosen
+            elif code > PARAMETER:
+                laned[node] = any(laned[place] for place in places)
+    return np.frombuffer(laned, dtype=bool)
+
+
+def flatten(graph: Graph, laned: Flags, *, strict: bool) -> Terms:
+    """The sums of a graph in which nothing is unread."""
+    codes = np.array(graph.codes).astype(np.int32)
+    starts = np.array(graph.starts).astype(np.int32)
+    operands = np.array(graph.operands).astype(np.int32)
+    size = len(codes)
+    owners = np.repeat(np.arange(size, dtype=np.int32), np.diff(starts))
+    once = _read_once(graph, codes, owners, operands)
+    is_sum = np.isin(codes, [_ADD, _SUB, _NEG, SUM, _DOT])
+
+    # What is added: each operand of a sum, but those of dot products, which are terms in pairs.
+    at = np.flatnonzero(is_sum[owners] & (codes[owners] != _DOT)).astype(np.int32)
+    owner, operand = owners[at], operands[at]
+    where = at - starts[owner]
+    minus = (codes[owner] == _NEG) | ((codes[owner] == _SUB) & (where == 1))
+    swaps = (codes[owner] == _ADD) & (where == 1)  # a + b may begin with b
+    # What all lanes share is computed once, not in every lane's sum.
+    free = once[operand] & (laned[operand] == laned[owner])
+    sums = free & is_sum[operand] & ~minus  # -(a + b) is not -a - b where a + b is 0
+    products = free & (codes[operand] == _MUL)
+    constants = codes[operand] == CONSTANT
+    if strict:
+        sums &= (where == 0) | (swaps & ~_before(sums))
+        begun = np.zeros(size, dtype=bool)
+        begun[owner[sums]] = True
+        constants &= ((where == 0) | swaps) & ~begun[owner] & ~minus
+
+    root = np.arange(size, dtype=np.int32)
+    root[operand[sums]] = owner[sums]
+    while not np.array_equal(further := root[root], root):
+        root = further
+    absorbed = root != np.arange(size)
+
+    start = np.full(size, -0.0)
+    start[(codes == SUM) | (codes == _DOT)] = 0.0
+    with np.errstate(invalid="ignore"):
+        taken = np.flatnonzero(absorbed)
+        np.add.at(start, root[taken], start[taken])
+        numbers = np.array([*graph.constants, 0.0])
+        number = numbers[operands[starts[operand[constants]]]]
+        np.add.at(start, root[owner[constants]], np.where(minus[constants], -number, number))
+
+    absorbed[operand[products]] = True
+    single = ~(sums | products | constants)
+    factors = starts[operand[products]]
+    pairs, halves = _dots(codes, starts)
+    begin = np.concatenate([at[single], at[products], pairs])
+    first = np.concatenate([operand[single], operands[factors], operands[pairs]])
+    alone = np.full(np.count_nonzero(single), -1, dtype=np.int32)
+    second = np.concatenate([alone, operands[factors + 1], operands[pairs + halves]])
+    signs = np.concatenate([minus[single], minus[products], np.zeros(len(pairs), dtype=bool)])
+    kind = _kinds(signs, first, second, laned)
+    rooted = root[owners[begin]]
+    order, kind = _ordered(begin, rooted, kind, strict)
+    sorted_by = (rooted[order], kind[order], first[order], second[order])
+    return _rows(is_sum & ~absorbed, absorbed, start, *sorted_by)
+
+
+def _kinds(signs: Flags, first: Nodes, second: Nodes, laned: Flags) -> Nodes:
+    """The kind of each term, in which the factor that all lanes share is brought to the front."""
+    pair = second >= 0
+    swap = pair & laned[first] & ~laned[second]
+    first[swap], second[swap] = second[swap], first[swap]
+    kind = signs * MINUS + pair * PAIR
+    kind += laned[first] * _FIRST_LANED + (pair & laned[second]) * _SECOND_LANED
+    return kind.astype(np.int32)
+
+
+def _ordered(begin: Nodes, rooted: Nodes, kind: Nodes, strict: bool) -> tuple[Nodes, Nodes]:
+    """The order of terms sum by sum and kind by kind, and the kinds; with `strict` runs of them."""
+    if not strict:
+        return np.lexsort((begin, kind, rooted)).astype(np.int32), kind
+    order = np.lexsort((begin, rooted)).astype(np.int32)
+    breaks = (np.diff(kind[order]) != 0) | (np.diff(rooted[order]) != 0)
+    runs = np.zeros(len(order), dtype=np.int32)
+    runs[order[1:]] = np.cumsum(breaks)
+    return order, kind + runs * _RUN
+
+
+def _rows(
+    is_sum: Flags,
+    absorbed: Flags,
+    start: NDArray[np.float64],
+    rooted: Nodes,
+    kind: Nodes,
+    first: Nodes,
+    second: Nodes,
+) -> Terms:
+    """The terms, sorted already, as rows of one kind."""
+    fresh = (np.diff(rooted, prepend=-1) != 0) | (np.diff(kind, prepend=-1) != 0)
+    begin = np.flatnonzero(fresh)
+    own = (kind[begin] % _RUN).astype(np.int32)
+    ends = np.append(begin, len(first)).astype(np.int32)
+    return Terms(is_sum, absorbed, start, rooted[begin], own, ends, first, second)
+
+
+def _read_once(graph: Graph, codes: Nodes, owners: Nodes, operands: Nodes) -> Flags:
+    """Which nodes one operand of one node reads, and nothing else."""
+    inner = codes[owners] > PARAMETER
+    outside = [*graph.outputs, *(node for node, _ in graph.guards)]
+    uses = np.bincount(operands[inner], minlength=len(codes))
+    np.add.at(uses, np.array(outside, dtype=np.int64), 1)
+    once: Flags = uses == 1
+    return once
+
+
+def _before(flags: Flags) -> Flags:
+    """For each place, the flag of the place before."""
+    return np.append(False, flags[:-1])
+
+
+def _dots(codes: Nodes, starts: Nodes) -> tuple[Nodes, Nodes]:
+    """Of the dot products, where each first factor stands, and how much further the second."""
+    nodes = np.flatnonzero(codes == _DOT)
+    halves = (starts[nodes + 1] - starts[nodes]) // 2
+    firsts = np.cumsum(halves, dtype=np.int32) - halves
+    place = np.arange(halves.sum(), dtype=np.int32) - np.repeat(firsts, halves)
+    return np.repeat(starts[nodes], halves) + place, np.repeat(halves, halves)

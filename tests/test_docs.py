@@ -27,6 +27,16 @@ def test_every_example_in_the_readme_runs() -> None:
     assert results.failed == 0
 
 
+def test_every_example_on_the_way_of_a_number_runs() -> None:
+    results = doctest.testfile(
+        str(ROOT / "docs/how-it-works.md"),
+        module_relative=False,
+        optionflags=doctest.NORMALIZE_WHITESPACE,
+    )
+    assert results.attempted > 40
+    assert results.failed == 0
+
+
 def test_the_readme_begins_with_the_two_commands_and_the_ci_calls_them() -> None:
     assert shell_lines()[:2] == ["make train", "make test"]
     steps = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gradloom.core.table import OPS, Op
 
 CONSTANT, INPUT, PARAMETER = range(3)
@@ -75,6 +78,14 @@ class Graph:
     def operands_of(self, node: int) -> "array[int]":
         """The operands of a node (of a leaf: its place)."""
         return self.operands[self.starts[node] : self.starts[node + 1]]
+
+    def arrays(self) -> tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.int32]]:
+        """`codes`, `starts` and `operands` as NumPy sees them, not copied.
+
+        While they are held nothing can be added.
+        """
+        starts, operands = (np.asarray(x).view(np.int32) for x in (self.starts, self.operands))
+        return np.asarray(self.codes), starts, operands
 
     def lines(self) -> Iterator[str]:
         """One line a node, as a person can read it."""

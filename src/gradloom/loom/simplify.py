@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.loom.graph import CONSTANT, PARAMETER, Graph, row_of
-from gradloom.loom.terms import Flags, Nodes, mixed
+from gradloom.loom.terms import Codes, Flags, Nodes, mixed
 
 _ROUNDS = 8  # of sharing all nodes at once, before it is done one by one
 
@@ -30,9 +30,8 @@ def simplify(graph: Graph) -> Graph:
     return %4
     """
     graph = _folded(graph)
-    codes = np.array(graph.codes)
-    starts = np.array(graph.starts).astype(np.int32)
-    operands = np.array(graph.operands).astype(np.int32)
+    codes, starts, operands = graph.arrays()
+    operands = operands.copy()
     inner = np.repeat(codes > PARAMETER, np.diff(starts))
     same = _shared(graph, codes, starts, operands, inner)
     outside = same[[*graph.outputs, *(node for node, _ in graph.guards)]]
@@ -61,9 +60,8 @@ def simplify(graph: Graph) -> Graph:
 
 def _folded(graph: Graph) -> Graph:
     """Operations on constants alone, replaced by their results."""
-    codes = np.array(graph.codes)
-    owners = np.repeat(np.arange(len(codes), dtype=np.int32), np.diff(graph.starts))
-    operands = np.array(graph.operands).astype(np.int32)
+    codes, starts, operands = graph.arrays()
+    owners = np.repeat(np.arange(len(codes), dtype=np.int32), np.diff(starts))
     open_ = codes <= PARAMETER
     inner = ~open_[owners]
     open_[owners[inner][codes[operands[inner]] != CONSTANT]] = True
@@ -91,25 +89,23 @@ def _folded(graph: Graph) -> Graph:
     return folded
 
 
-def _shared(
-    graph: Graph, codes: NDArray[np.uint16], starts: Nodes, operands: Nodes, inner: Flags
-) -> Nodes:
+def _shared(graph: Graph, codes: Codes, starts: Nodes, operands: Nodes, inner: Flags) -> Nodes:
     """For each node the first that is equal to it: the same operation on equal operands."""
     size = len(codes)
     counts = np.diff(starts)
     same = np.arange(size, dtype=np.int32)
     if not size:
         return same
-    place = np.arange(len(operands)) - np.repeat(starts[:-1], counts)
+    place = np.arange(len(operands), dtype=np.int32) - np.repeat(starts[:-1], counts)
     bits = np.array([*graph.constants, 0.0]).view(np.int64)
+    numbers = np.unique(bits, return_inverse=True)[1].astype(np.int32)
     constant = np.repeat(codes == CONSTANT, counts)
     for _ in range(_ROUNDS):
-        read = operands.astype(np.int64)
+        read = operands.copy()
         read[inner] = same[operands[inner]]
-        read[constant] = bits[operands[constant]]
+        read[constant] = numbers[operands[constant]]
         keys = mixed(codes, np.add.reduceat(mixed(place, read), starts[:-1]))
-        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-        found = first[which].astype(np.int32)
+        found = _first(keys)
         _verify(found, codes, starts, read)
         if np.array_equal(found, same):
             return same
@@ -117,9 +113,21 @@ def _shared(
     return _shared_one_by_one(graph)
 
 
-def _verify(
-    found: Nodes, codes: NDArray[np.uint16], starts: Nodes, read: NDArray[np.int64]
-) -> None:
+def _first(keys: NDArray[np.uint64]) -> Nodes:
+    """For each place the first that holds the same key."""
+    order = np.argsort(keys, kind="stable").astype(np.int32)
+    keys = keys[order]
+    again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    del keys
+    first = np.arange(len(order), dtype=np.int32)
+    if len(again):
+        begin = np.arange(len(order), dtype=np.int32)
+        begin[again] = 0
+        first[order] = order[np.maximum.accumulate(begin)]
+    return first
+
+
+def _verify(found: Nodes, codes: Codes, starts: Nodes, read: Nodes) -> None:
     """Take back what was found by the accident of equal keys."""
     moved = np.flatnonzero(found != np.arange(len(found)))
     if not len(moved):
@@ -157,9 +165,7 @@ def _shared_one_by_one(graph: Graph) -> Nodes:
     return same
 
 
-def _read(
-    codes: NDArray[np.uint16], starts: Nodes, operands: Nodes, inner: Flags, outside: Nodes
-) -> Flags:
+def _read(codes: Codes, starts: Nodes, operands: Nodes, inner: Flags, outside: Nodes) -> Flags:
     """Which nodes are leaves or read by what comes out."""
     uses = np.bincount(operands[inner], minlength=len(codes))
     np.add.at(uses, outside, 1)

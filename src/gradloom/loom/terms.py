@@ -21,7 +21,10 @@ _ADD, _SUB, _NEG, _MUL = (code_of(symbol) for symbol in ("+", "-", "neg", "*"))
 SUM, _DOT = code_of("sum"), code_of("dot")
 
 Nodes: TypeAlias = NDArray[np.int32]
+Codes: TypeAlias = NDArray[np.uint16]
 Flags: TypeAlias = NDArray[np.bool_]
+
+_BLOCK = 1 << 16  # rows at a time, so that what lies between stays small
 
 # The bits of a kind. With `strict` the number of the run of terms stands above them.
 MINUS, PAIR, _FIRST_LANED, _SECOND_LANED, _RUN = 1, 2, 4, 8, 16
@@ -70,10 +73,12 @@ class Terms:
 def mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
     """A number for each row of these columns; rows that differ have, but for luck, another."""
     total = np.zeros(len(columns[0]), dtype=np.uint64)
-    for column in columns:
-        total ^= column.astype(np.uint64)
-        total *= np.uint64(0x9E3779B97F4A7C15)
-        total ^= total >> np.uint64(29)
+    for begin in range(0, len(total), _BLOCK):
+        block = total[begin : begin + _BLOCK]
+        for column in columns:
+            block ^= column[begin : begin + _BLOCK].astype(np.uint64)
+            block *= np.uint64(0x9E3779B97F4A7C15)
+            block ^= block >> np.uint64(29)
     return total
 
 
@@ -93,9 +98,7 @@ def laned_nodes(graph: Graph, lanes: Collection[int]) -> Flags:
 
 def flatten(graph: Graph, laned: Flags, *, strict: bool) -> Terms:
     """The sums of a graph in which nothing is unread."""
-    codes = np.array(graph.codes).astype(np.int32)
-    starts = np.array(graph.starts).astype(np.int32)
-    operands = np.array(graph.operands).astype(np.int32)
+    codes, starts, operands = graph.arrays()
     size = len(codes)
     owners = np.repeat(np.arange(size, dtype=np.int32), np.diff(starts))
     once = _read_once(graph, codes, owners, operands)
@@ -137,13 +140,16 @@ def flatten(graph: Graph, laned: Flags, *, strict: bool) -> Terms:
     single = ~(sums | products | constants)
     factors = starts[operand[products]]
     pairs, halves = _dots(codes, starts)
+    del where, free, sums, swaps, constants, owner
     begin = np.concatenate([at[single], at[products], pairs])
     first = np.concatenate([operand[single], operands[factors], operands[pairs]])
     alone = np.full(np.count_nonzero(single), -1, dtype=np.int32)
     second = np.concatenate([alone, operands[factors + 1], operands[pairs + halves]])
+    del factors, operand, at, operands
     signs = np.concatenate([minus[single], minus[products], np.zeros(len(pairs), dtype=bool)])
     kind = _kinds(signs, first, second, laned)
     rooted = root[owners[begin]]
+    del root, owners, codes, starts
     order, kind = _ordered(begin, rooted, kind, strict)
     sorted_by = (rooted[order], kind[order], first[order], second[order])
     return _rows(is_sum & ~absorbed, absorbed, start, *sorted_by)
@@ -187,7 +193,7 @@ def _rows(
     return Terms(is_sum, absorbed, start, rooted[begin], own, ends, first, second)
 
 
-def _read_once(graph: Graph, codes: Nodes, owners: Nodes, operands: Nodes) -> Flags:
+def _read_once(graph: Graph, codes: Codes, owners: Nodes, operands: Nodes) -> Flags:
     """Which nodes one operand of one node reads, and nothing else."""
     inner = codes[owners] > PARAMETER
     outside = [*graph.outputs, *(node for node, _ in graph.guards)]
@@ -202,7 +208,7 @@ def _before(flags: Flags) -> Flags:
     return np.append(False, flags[:-1])
 
 
-def _dots(codes: Nodes, starts: Nodes) -> tuple[Nodes, Nodes]:
+def _dots(codes: Codes, starts: Nodes) -> tuple[Nodes, Nodes]:
     """Of the dot products, where each first factor stands, and how much further the second."""
     nodes = np.flatnonzero(codes == _DOT)
     halves = (starts[nodes + 1] - starts[nodes]) // 2

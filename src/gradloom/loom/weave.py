@@ -66,9 +66,7 @@ class _Weaver:
     def __init__(self, graph: Graph, lanes: Collection[int], strict: bool) -> None:
         self.graph = graph
         self.strict = strict
-        self.codes = np.array(graph.codes)
-        self.starts = np.array(graph.starts).astype(np.int32)
-        self.operands = np.array(graph.operands).astype(np.int32)
+        self.codes, self.starts, self.operands = graph.arrays()
         self.laned = laned_nodes(graph, lanes)
         self.terms = flatten(graph, self.laned, strict=strict)
         self.slot = np.full(len(graph), -1, dtype=np.int32)

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         load_model,
         save_model,
     )
-    from gradloom.transforms import Compiled, compile
+    from gradloom.transforms import Compiled, compile, vmap
 
 __version__ = "0.1.0"
 
@@ -152,6 +152,7 @@ __all__ = [
     "tanh",
     "value_and_grad",
     "vjp",
+    "vmap",
     "where",
 ]
 
@@ -167,6 +168,7 @@ _LATER = {
     "load_model": ("gradloom.train", "load_model"),
     "nn": ("gradloom.nn", None),
     "save_model": ("gradloom.train", "save_model"),
+    "vmap": ("gradloom.transforms", "vmap"),
 }
 
 

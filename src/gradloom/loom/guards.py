@@ -61,20 +61,22 @@ def here(kind: str) -> Site:
     return Site(frame.f_code.co_filename, frame.f_lineno, kind)
 
 
+def same(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which numbers are the wanted ones. Zeros must agree in sign, and NaN is NaN."""
+    equal = (found == wanted) & (np.signbit(found) == np.signbit(wanted))
+    return np.asarray(equal | (np.isnan(found) & np.isnan(wanted)))
+
+
 def broken(guards: Sequence[tuple[int, float]], found: NDArray[np.float64]) -> int | None:
     """The place of the first guard whose number is not the one found, or None if all hold.
-
-    Zeros must agree in sign, and NaN is NaN.
 
     >>> broken([(3, 1.0), (5, 0.0)], np.array([1.0, 0.0])) is None
     True
     >>> broken([(3, 1.0), (5, 0.0)], np.array([1.0, -0.0]))
     1
     """
-    wanted = np.array([number for _, number in guards])
-    same = (found == wanted) & (np.signbit(found) == np.signbit(wanted))
-    same |= np.isnan(found) & np.isnan(wanted)
-    return None if same.all() else int(np.argmin(same))
+    holds = same(found, np.array([number for _, number in guards]))
+    return None if holds.all() else int(np.argmin(holds))
 
 
 def random_state() -> tuple[Any, ...]:

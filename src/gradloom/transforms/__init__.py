@@ -1,5 +1,6 @@
 """Transformations of functions: what turns plain code into recorded and replayed code."""
 
 from gradloom.transforms.compiled import Compiled, compile
+from gradloom.transforms.lanes import vmap
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "compile", "vmap"]

@@ -1,0 +1,296 @@
+"""vmap: one sample is recorded, and all samples run at once, each in a lane of its own.
+
+A program with lanes does every instruction for all lanes; what no sample has a say in is done
+once. A lane whose numbers take another branch than the recorded sample breaks a guard; it is left
+to another path, recorded from a lane that takes it, until every lane has had the path it takes.
+"""
+
+import functools
+import threading
+import warnings
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.backends.numpy import Runner
+from gradloom.core import tree
+from gradloom.core.value import Value, _node
+from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
+from gradloom.loom import guards
+from gradloom.loom.graph import Graph
+from gradloom.loom.program import Program
+from gradloom.loom.record import Recording, current
+from gradloom.loom.weave import weave
+from gradloom.transforms.arguments import Arguments, Result
+from gradloom.transforms.replay import Call, Path, _Share
+from gradloom.transforms.samples import Array, Axis, Samples, column, entries, joined, stacked
+
+Mask: TypeAlias = NDArray[np.bool_]
+
+# Structures of arguments that a mapped function remembers, paths through it under each, and
+# numbers of lanes for which a path keeps an arena.
+STRUCTURES, PATHS, ARENAS = 16, 16, 2
+
+
+def vmap(f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> "Mapped":
+    """A function that maps `f` over samples and stacks the results in NumPy arrays.
+
+    Args:
+        f: a function of one sample: of numbers, arrays and nested lists, tuples and dicts.
+        in_axes: for each positional argument the axis along which its samples lie, or None for
+            an argument that all samples share; one axis for all is written once. Arrays and
+            lists have axes (of a list: 0 is the list itself, 1 the lists in it); tuples and dicts
+            are mapped entry by entry. Keyword arguments are shared.
+
+    Returns:
+        A function of as many arguments. Each number of f's result becomes an array with the
+        samples as its first axis, each list of n numbers an array of n columns. Where `f` gives
+        values (it reads parameters, or values go in), so does this one: `backward()` works.
+
+    Raises:
+        ArgumentError: `in_axes` is no axis, or (when called) does not fit the arguments.
+        ShapeError (when called): the numbers of samples differ, or their structures.
+
+    Inside a derivative or a recording the samples run one after another, and are recorded or
+    traced like any loop; `compile` weaves that loop into arrays again.
+
+    >>> import gradloom as gl
+    >>> area = vmap(lambda r, unit: 3.0 * r * r * unit, in_axes=(0, None))
+    >>> area([1.0, 2.0, 3.0], 10.0)
+    array([ 30., 120., 270.])
+    >>> vmap(gl.grad(lambda x: gl.where(x > 2.0, x * x, x)))([1.0, 2.0, 3.0])
+    array([1., 1., 6.])
+    """
+    return Mapped(f, in_axes)
+
+
+class Mapped:
+    """What `vmap` returns."""
+
+    def __init__(self, f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> None:
+        self._f = f
+        several = isinstance(in_axes, Sequence)
+        self._axes: Axis | tuple[Axis, ...] = tuple(in_axes) if several else in_axes  # type: ignore[arg-type, assignment]
+        self._paths: OrderedDict[Hashable, list[_Way]] = OrderedDict()
+        self._lock = threading.Lock()
+        for axis in self._axes if isinstance(self._axes, tuple) else (self._axes,):
+            if axis is not None and (type(axis) is not int or axis < 0):
+                raise ArgumentError(
+                    f"in_axes={in_axes!r}: an axis is 0, 1, … or None for a shared argument"
+                )
+        functools.update_wrapper(self, f, updated=())
+
+    def __repr__(self) -> str:
+        return f"vmap({tree.name(self._f)}, in_axes={self._axes})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mapped, (self._f, self._axes)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        samples = Samples(self._f, args, options, self._axes)
+        if samples.symbolic or current() is not None:
+            return self._one_by_one(samples)
+        try:
+            return self._run(samples)
+        except RecordingError:
+            # f may read an operand of a derivative that this call is part of.
+            result = self._one_by_one(samples)
+            if any(getattr(x, "_level", 0) for x in entries(result)):
+                return result
+            raise
+
+    def _one_by_one(self, samples: Samples) -> Any:
+        calls = (samples.sample(lane) for lane in range(samples.count))
+        return joined(self._f, [self._f(*args, **samples.options) for args in calls])
+
+    def _run(self, samples: Samples) -> Any:
+        """All lanes, path by path."""
+        with self._lock:
+            paths = self._paths.setdefault(samples.key, [])
+            self._paths.move_to_end(samples.key)
+            if len(self._paths) > STRUCTURES:
+                self._paths.popitem(last=False)
+        left = np.ones(samples.count, dtype=bool)
+        results: list[Any] = [None] * samples.count
+        for path, sure in self._ways(paths, samples, left):
+            lanes, columns = path.run(samples, left, sure)
+            if lanes.all():
+                return stacked(path.result.structure, iter(columns))
+            for k, lane in enumerate(np.flatnonzero(lanes)):
+                results[lane] = path.result.put([found[k] for found in columns])
+            left &= ~lanes
+        for lane in np.flatnonzero(left):
+            results[lane] = self._f(*samples.sample(int(lane)), **samples.options)
+        return joined(self._f, results)
+
+    def _ways(
+        self, paths: "list[_Way]", samples: Samples, left: Mask
+    ) -> "Iterator[tuple[_Way, int | None]]":
+        """Paths for the lanes that are left: those there are, then new ones up to the limit.
+
+        With a new path comes the lane from which it was recorded.
+        """
+        for path in list(paths):
+            if left.any():
+                yield path, None
+        while left.any():
+            if len(paths) >= PATHS:
+                self._warn(paths)
+                return
+            lane = int(np.argmax(left))
+            path = _record(self._f, samples, lane)
+            with self._lock:
+                paths.append(path)
+            yield path, lane
+
+    def _warn(self, paths: "list[_Way]") -> None:
+        sites = [site for path in paths for site in path.sites]
+        site = max(set(sites), key=sites.count)
+        warnings.warn(
+            f"vmap of {tree.name(self._f)}: its lanes take more than {PATHS} ways through "
+            f"{site.file}:{site.line}, which asks for {site.kind}; the others run one by one. "
+            f"Use {site.remedy}",
+            RecordingWarning,
+            stacklevel=4,
+        )
+
+
+class _Fed(NamedTuple):
+    """What went into a run.
+
+    Attributes:
+        numbers: for each input a number, or as many as lanes.
+        lanes: which lanes count; the others hold the numbers of the first that does, so that none
+            meets an inf or nan on a way that it does not take.
+        values: the values among the numbers, each with its place: input · lanes + lane.
+    """
+
+    numbers: list[float | Array]
+    lanes: Mask
+    values: list[tuple[int, Value]]
+
+
+def _fed(samples: Samples, lanes: Mask) -> _Fed:
+    if lanes.all():
+        return _Fed(samples.numbers, lanes, samples.values)
+    first = int(np.argmax(lanes))
+    numbers = [
+        np.where(lanes, x, x[first]) if isinstance(x, np.ndarray) else x for x in samples.numbers
+    ]
+    count = samples.count
+    values = [
+        (place, value)
+        for place, value in samples.values
+        if lanes[place % count] or not isinstance(numbers[place // count], np.ndarray)
+    ]
+    return _Fed(numbers, lanes, values)
+
+
+class _Way(Path):
+    """A path with a lane for each sample that takes it."""
+
+    def __init__(
+        self, name: str, graph: Graph, program: Program, result: Result, sites: list[guards.Site]
+    ) -> None:
+        super().__init__(name, graph, program, result, sites)
+        self._arenas = _Arenas(program)
+        self._adjoints: dict[tuple[tuple[int, ...], tuple[int, ...]], _Arenas] = {}
+
+    def run(self, samples: Samples, left: Mask, sure: int | None) -> tuple[Mask, list[Any]]:
+        """Which of the lanes that are left take this way; their results, a column for each.
+
+        Args:
+            samples: all lanes.
+            left: which of them have no way yet.
+            sure: one that takes this way in any case.
+        """
+        parameters = self._leaves.numbers()
+        outputs, found = self._arenas.run(_fed(samples, left).numbers, parameters, samples.count)
+        wanted = np.array([number for _, number in self.program.guards])[:, None]
+        lanes = left & guards.same(found, wanted).all(axis=0)
+        if sure is not None:
+            lanes[sure] = True
+        fed = _fed(samples, lanes) if lanes.any() else None
+        columns: list[Any] = []
+        call = None
+        for i, (row, kind) in enumerate(zip(outputs, self.result.kinds, strict=True)):
+            if kind == "value" and fed is not None:
+                call = call or Call(self, fed, parameters, fed.values)  # type: ignore[arg-type]
+                op = f"{self.name}()"
+                start = i * samples.count
+                columns.append(
+                    column(
+                        [
+                            _node(op, float(row[lane]), call, None, _Share(start + int(lane), 1.0))
+                            for lane in np.flatnonzero(lanes)
+                        ]
+                    )
+                )
+            else:
+                columns.append(row[lanes] != 0.0 if kind == "truth" else row[lanes])
+        return lanes, columns
+
+    def pull(
+        self, cotangents: dict[int, float], inputs: Any, parameters: Array, places: tuple[int, ...]
+    ) -> tuple[list[float], Array]:
+        """The gradients of the inputs at these places, lane by lane, and of the parameters."""
+        fed: _Fed = inputs
+        count = len(fed.lanes)
+        rows = np.zeros((len(self.program.outputs), count))
+        for place, number in cotangents.items():
+            rows[place // count, place % count] = number
+        reached = tuple(sorted({place // count for place in cotangents}))
+        wanted = tuple(sorted({place // count for place in places}))
+        if (reached, wanted) not in self._adjoints:
+            self._adjoints[reached, wanted] = _Arenas(self._adjoint(reached, wanted))
+        seeds: dict[int, Any] = {}
+        for i in reached:
+            slot = int(self.program.outputs[i])
+            seed = rows[i] if self.program.laned[slot] else rows[i].sum()
+            seeds[slot] = seeds.get(slot, 0.0) + seed
+        found, _ = self._adjoints[reached, wanted].run(
+            [*fed.numbers, *seeds.values()], parameters, count
+        )
+        found = found[len(seeds) :]
+        row_of = dict(zip(wanted, found, strict=False))
+        gradients = [float(row_of[place // count][place % count]) for place in places]
+        return gradients, found[len(wanted) :, 0]
+
+
+class _Arenas:
+    """A program with runners for a few numbers of lanes, as many as threads run it at once."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._idle: OrderedDict[int, deque[Runner]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.program,)
+
+    def run(self, inputs: list[Any], parameters: Array, lanes: int) -> tuple[Array, Array]:
+        """The outputs, and what stands where the guards look."""
+        idle = self._idle.setdefault(lanes, deque())
+        try:
+            runner = idle.pop()
+        except IndexError:
+            runner = Runner(self.program, lanes)
+        outputs = runner.run(inputs, parameters)
+        found = runner.read(np.array([slot for slot, _ in self.program.guards], dtype=np.int64))
+        idle.append(runner)
+        while len(self._idle) > ARENAS:
+            self._idle.popitem(last=False)
+        return outputs, found
+
+
+def _record(f: Callable[..., Any], samples: Samples, lane: int) -> _Way:
+    """The way that one lane takes."""
+    arguments = Arguments(f, samples.sample(lane), samples.options)
+    with Recording() as recording:
+        result = Result(f, arguments.call(recording), recording)
+        recording.graph.outputs = result.nodes
+    graph = recording.graph
+    program = weave(graph, samples.laned)
+    return _Way(f"vmap({tree.name(f)})", graph, program, result, recording.sites)

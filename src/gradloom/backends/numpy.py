@@ -129,7 +129,7 @@ class Runner:
             self._template = np.concatenate([program.template, program.template.repeat(lanes)])
         self.arena = self._template.copy()
         self._shared = self.arena[:size]
-        self._laned = self.arena[size:].reshape(size, -1)
+        self._laned = self.arena[size:].reshape(size, lanes or 0)
         self._all_laned = bool(program.laned[program.inputs].all())
         lowered = [_with_lanes(one, program, lanes) for one in program.instructions]
         self._steps = [_step(instruction, self.arena) for instruction in lowered]
@@ -203,7 +203,9 @@ def _with_lanes(instruction: Instruction, program: Program, lanes: int | None) -
 def _step(instruction: Instruction, arena: Array) -> Step:
     out, body = instruction.out, instruction.body
     shape = instruction.shape
-    if instruction.accumulate and body == ("*", (0, 1)) and out.table is None:
+    # A body of one operand and 1.0 would be equal to this one, hence the count.
+    product = body == ("*", (0, 1)) and len(instruction.operands) == 2
+    if instruction.accumulate and product and out.table is None:
         step = _contraction(instruction, arena)
         if step is not None:
             return step

@@ -46,13 +46,21 @@ def adjoint(
         touched.append(moves)
         if any(moves):
             active[slots_of(instruction.out, instruction.shape)] = True
+    reached = np.zeros(size, dtype=bool)  # something that is handed in depends on it
+    reached[program.outputs] = True
     backward = []
     for instruction, moves in zip(reversed(program.instructions), reversed(touched), strict=True):
+        results = reached[slots_of(instruction.out, instruction.shape)]
+        if not results.any():
+            continue
+        # Where nothing arrives the cotangent is 0, and a slope of inf must not make it nan.
+        still = directions is not None or not results.all()
         for place, move in enumerate(moves):
             if move:
+                reached[slots_of(instruction.operands[place], instruction.shape)] = True
                 above = behind(instruction.out, size, directions)
                 target = behind(instruction.operands[place], size, directions)
-                backward += handed_on(instruction, place, above, target, directions, still=False)
+                backward += handed_on(instruction, place, above, target, directions, still=still)
     count = directions or 1
     template = np.concatenate([program.template, np.zeros(size * count)])
     return Program(

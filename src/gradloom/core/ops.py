@@ -735,7 +735,7 @@ def take(table: Sequence[Any], index: Scalar) -> Any:
 
 def _select(hits: Sequence[Scalar], rows: Sequence[Any]) -> Any:
     """The row where the hit is 1, entry by entry."""
-    if not isinstance(rows[0], Iterable):
+    if hasattr(rows[0], "_level") or not isinstance(rows[0], Iterable):
         return sum(where(hit, row, 0.0) for hit, row in zip(hits, rows, strict=True))
     if len({len(row) for row in rows}) > 1:
         raise ShapeError("take() needs rows of one length, and those of this table differ")
@@ -766,7 +766,9 @@ OPS["max"], OPS["min"] = _MAX, _MIN
 
 def _collect(name: str, values: tuple[Any, ...]) -> tuple[Scalar, ...]:
     """The operands of `name(a, b, …)` or `name(iterable)`."""
-    if len(values) == 1 and isinstance(values[0], Iterable) and getattr(values[0], "ndim", 1) != 0:
+    first = values[0] if len(values) == 1 else None
+    is_list = isinstance(first, Iterable) and not hasattr(first, "_level")
+    if is_list and getattr(first, "ndim", 1) != 0:
         values = tuple(values[0])
     if not values:
         raise ShapeError(f"{name}() needs at least one value and got none; guard the empty case")

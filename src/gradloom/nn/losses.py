@@ -117,17 +117,16 @@ def cross_entropy(logits: Sequence[Any], target: int | Sequence[int]) -> Scalar:
             raise ShapeError(
                 f"cross_entropy: a sample is a list of at least 2 logits, got {x!r:.60}"
             )
-        # While the loss is being recorded the index stands for the indices to come.
-        recorded = isinstance(k, Operand) and k._symbolic
-        k = k if recorded and k == ops.floor(k) else whole("cross_entropy: a target", k, least=0)
-        if not 0 <= k < classes:
-            raise DataError(
-                f"cross_entropy: of {classes} logits a target is 0 to {classes - 1}, got {k}"
-            )
+        if not (isinstance(k, Operand) and k._symbolic):  # of indices to come, `take` checks each
+            k = whole("cross_entropy: a target", k, least=0)
+            if k >= classes:
+                raise DataError(
+                    f"cross_entropy: of {classes} logits a target is 0 to {classes - 1}, got {k}"
+                )
         # log Σⱼ exp(xⱼ) - xₖ, the largest taken off first: it cancels, and its rounding with it.
         top = ops.detach(ops.max(x))
         rest = [logit - top for logit in x]
-        return ops.logsumexp(rest) - (_entry(rest, k) if recorded else rest[k])
+        return ops.logsumexp(rest) - ops.take(rest, k)
 
     batch = _size(target) is not None
     samples = _zip("cross_entropy", logits, target) if batch else [(logits, target)]
@@ -173,11 +172,6 @@ def _mean(terms: Iterable[Scalar]) -> Scalar:
     """The mean of at least one term."""
     terms = list(terms)
     return terms[0] if len(terms) == 1 else ops.sum(terms) / len(terms)
-
-
-def _entry(xs: Sequence[Scalar], k: Scalar) -> Scalar:
-    """xs[k], for an index that is known at each run alone."""
-    return ops.sum(ops.where(ops.equal(k, float(i)), x, 0.0) for i, x in enumerate(xs))
 
 
 def _pairs(loss: str, prediction: Any, target: Any) -> Iterator[tuple[Scalar, Scalar]]:

@@ -129,6 +129,9 @@ def train(
         int, _how("Epochs without improvement after which to stop.")
     ] = Settings.patience,
     seed: Annotated[int, _how("Of the split, the weights, the order of rows.")] = Settings.seed,
+    engine: Annotated[
+        str, _how("auto, compiled (a batch at once) or eager (scalar by scalar).")
+    ] = Settings.engine,
     out: Annotated[Path | None, _kept("The folder to make.", "runs/DATA-1, -2, …")] = None,
     resume: Annotated[
         Path | None,
@@ -174,6 +177,7 @@ def train(
                 test_size=test_size,
                 validation_size=validation_size,
                 seed=seed,
+                engine=engine,
             )
         )
         _say(experiment.notes)

@@ -67,8 +67,10 @@ class Lanes:
         raw = [*row, *(target if isinstance(target, list) else [target])]
         self._kinds = [int if isinstance(number, int) else float for number in raw]
         self._ways: list[_Way] = []
-        self.look_again(moved=False)
-        self.look_again(moved=True)  # a second time at once: is anything drawn at random?
+        way = self._record(self._first)
+        if self._record(self._first).digest != way.digest:
+            raise CannotCompileError("the model, loss or penalty draws random numbers, or counts")
+        self._keep(way)
 
     def evaluate(self, columns: Array, numbers: Array) -> Array:
         """The function's results, a row each, for samples that are columns."""
@@ -91,8 +93,7 @@ class Lanes:
         if any(way.decisions == known.decisions for known in self._ways):
             if moved:
                 raise CannotCompileError(
-                    "the model, loss or penalty draws random numbers, or reads plain numbers that "
-                    "change from update to update"
+                    "the model, loss or penalty reads plain numbers that change with the updates"
                 )
             self._ways.clear()
         self._keep(way)

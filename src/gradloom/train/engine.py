@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, MissingExtraError, RecordingWarning
@@ -22,7 +22,6 @@ from gradloom.train.samples import Output, Row, Samples, Target
 
 Loss = Callable[[Any, Any], Value]
 Penalty = Callable[[list[Parameter]], Value]
-EngineName = Literal["auto", "compiled", "eager"]
 
 
 class CannotCompileError(Exception):
@@ -144,7 +143,7 @@ class EagerEngine(Engine):
         return total, outputs
 
 
-def find_engine(name: EngineName, task: Task) -> Engine:
+def find_engine(name: str, task: Task) -> Engine:
     """The engine of that name; "auto" is the compiled one wherever it can do the task.
 
     Raises:

@@ -263,6 +263,7 @@ def _train(
         validation=experiment.samples("validation"),
         callbacks=[EarlyStopping(patience=settings.patience), Checkpoint(folder / CHECKPOINT)],
         seed=settings.seed,
+        engine=settings.engine,
         progress=progress,
         resume=resume,
     )

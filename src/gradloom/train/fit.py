@@ -11,7 +11,7 @@ from gradloom.nn import LOSSES, OPTIMIZERS, Module, Optimizer
 from gradloom.nn.checks import choose, number, whole
 from gradloom.nn.schedules import Constant, Cosine, Linear, Schedule, Step, Warmup
 from gradloom.train.callbacks import Callback
-from gradloom.train.engine import EngineName, Loss, Penalty, Task
+from gradloom.train.engine import Loss, Penalty, Task
 from gradloom.train.history import History
 from gradloom.train.metrics import DEFAULT_METRICS, Score, find_metrics
 from gradloom.train.progress import Progress, progress_callback
@@ -38,7 +38,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     shuffle: bool = True,
     seed: int = 0,
-    engine: EngineName = "auto",
+    engine: str = "auto",
     progress: Progress = "auto",
     resume: str | os.PathLike[str] | None = None,
 ) -> History:

@@ -18,7 +18,7 @@ class Settings:
         activation: of the hidden layers; a name in `gradloom.nn.ACTIVATIONS`.
         loss: a name in `gradloom.nn.LOSSES`, or "auto" to tell by the task.
         optimizer: a name in `gradloom.nn.OPTIMIZERS`.
-        learning_rate, schedule, epochs, batch_size: as for `fit`.
+        learning_rate, schedule, epochs, batch_size, engine: as for `fit`.
         patience: epochs without a better validation loss after which to stop.
         test_size, validation_size: the shares of all rows held out to score and to stop by.
         seed: of the split, the first weights and the order of the samples.
@@ -43,6 +43,7 @@ class Settings:
     test_size: float = 0.2
     validation_size: float = 0.2
     seed: int = 0
+    engine: str = "auto"
 
     @property
     def layers(self) -> list[int]:

@@ -67,10 +67,10 @@ def _adam(adam: Adam, numbers: Array, grads: Array) -> None:
     beta1, beta2 = adam.betas
     lr = adam.lr / (1 - beta1**adam.steps)
     root = math.sqrt(1 - beta2**adam.steps)
+    decay, keep = adam.weight_decay, 1.0
     if isinstance(adam, AdamW):
-        keep = 1 - adam.lr * adam.weight_decay
-    else:
-        keep, grads = 1.0, grads + adam.weight_decay * numbers
+        decay, keep = 0.0, 1 - adam.lr * adam.weight_decay
+    grads = grads + decay * numbers
     mean[:] = beta1 * mean + (1 - beta1) * grads
     square[:] = beta2 * square + (1 - beta2) * grads * grads
     numbers[:] = keep * numbers - lr * mean / (np.sqrt(square) / root + adam.eps)

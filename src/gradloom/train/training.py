@@ -19,7 +19,6 @@ from gradloom.train.engine import (
     CannotCompileError,
     EagerEngine,
     Engine,
-    EngineName,
     Task,
     fall_back,
     find_engine,
@@ -101,7 +100,7 @@ class Training:
         """The name of the engine that is at work: "compiled" or "eager"."""
         return self._engine.name
 
-    def use(self, engine: EngineName) -> None:
+    def use(self, engine: str) -> None:
         """Sets the engine up.
 
         Raises:

@@ -585,6 +585,7 @@ def test_functions_of_two_and_more_are_methods_too() -> None:
     assert gl.hypot(a, 4.0, 12).data == a.hypot(4.0, 12).data == 13.0
     assert gl.max(a, 4).data == a.max(4).data == 4.0
     assert gl.min(a, 4, 2).data == a.min(4, 2).data == 2.0
+    assert gl.logsumexp(a, 4, 2).data == a.logsumexp(4, 2).data
     assert gl.where(True, a, 5.0).data == a.where(True, 5.0).data == 3.0
     assert gl.where(np.bool_(False), a, 5.0).data == a.where(False, 5.0).data == 5.0
     assert gl.atan2(1, 1) == math.pi / 4

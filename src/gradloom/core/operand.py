@@ -136,7 +136,7 @@ class Operand:
     sigmoid, softplus, relu, leaky_relu = ops.sigmoid, ops.softplus, ops.relu, ops.leaky_relu
     elu, gelu, silu, erf, erfc = ops.elu, ops.gelu, ops.silu, ops.erf, ops.erfc
     floor, ceil, sign, hypot = ops.floor, ops.ceil, ops.sign, ops.hypot
-    max, min, detach = ops.max, ops.min, ops.detach
+    max, min, logsumexp, detach = ops.max, ops.min, ops.logsumexp, ops.detach
 
     def where(self, condition: Scalar, other: Scalar) -> Any:
         """This value where the condition is true, else the other."""

@@ -1,4 +1,7 @@
-"""Networks of scalars: modules, layers, losses, optimisers and learning-rate schedules."""
+"""Networks of scalars: modules, layers, losses, optimisers and learning-rate schedules.
+
+The schedules stand in `nn.schedules`: `nn.Scheduler(optimizer, nn.schedules.Cosine(100))`.
+"""
 
 from gradloom.nn.layers import ACTIVATIONS, INITS, MLP, Layer, Neuron, from_config, linear
 from gradloom.nn.losses import (

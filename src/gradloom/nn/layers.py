@@ -210,8 +210,8 @@ class MLP(Module):
 def from_config(config: Mapping[str, Any]) -> Module:
     """The network that a `config()` describes, with fresh random numbers.
 
-    Raises DataError if it is not one of a Neuron, Layer or MLP, and ArgumentError for a value out
-    of range.
+    Raises DataError if it is no dict with a type and the arguments of that type, no more and no
+    less, and ArgumentError for another type than Neuron, Layer and MLP or a value out of range.
 
     >>> from_config({"type": "Layer", "nin": 2, "nout": 3, "activation": "relu"})
     Layer(2, 3, 'relu')

@@ -100,8 +100,9 @@ class Optimizer(ABC):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()`.
 
-        Raises DataError, before anything is changed, if it is the state of another kind of
-        optimiser or of another number of parameters, or something in it is no number.
+        Raises, before anything is changed, DataError if it is the state of another kind of
+        optimiser or of another number of parameters, or something in it is no number, and
+        ArgumentError for a learning rate or a number of steps out of range.
         """
         name = type(self).__name__
         fits = isinstance(state, Mapping) and set(state) == set(self.state())

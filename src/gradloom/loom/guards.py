@@ -11,6 +11,7 @@ import random
 import re
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,10 +54,15 @@ class Site(NamedTuple):
         return _BY_KIND[self.kind]
 
 
+def is_inside(frame: FrameType) -> bool:
+    """Whether a line of this package is running in this frame."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
 def here(kind: str) -> Site:
     """The innermost line outside this package."""
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back and is_inside(frame):
         frame = frame.f_back
     return Site(frame.f_code.co_filename, frame.f_lineno, kind)
 

@@ -10,6 +10,7 @@ leaves that are read afresh at each run; plain numbers become constants.
 
 import math
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -50,7 +51,7 @@ class Recording:
 
     def __enter__(self) -> Self:
         self._around, _here.recording = _here.recording, self
-        _in_progress.change(1)
+        _outside.watch()
         self.active = True
         return self
 
@@ -58,7 +59,7 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self.active = False
-        _in_progress.change(-1)
+        _outside.unwatch()
         _here.recording = self._around
         if kind is None:
             self._check_parameters()
@@ -68,11 +69,7 @@ class Recording:
         for value in self.graph.parameters:
             number = self._values[id(value)]._number
             if value.data != number and not (math.isnan(number) and math.isnan(value.data)):
-                raise RecordingError(
-                    f"the data of {value!r} changed from {number} while a function that reads it "
-                    "was recorded; change values outside of compiled functions (an optimiser's "
-                    "step after backward())"
-                )
+                raise _written(value)
 
     def input(self, number: float, *, is_value: bool = False) -> "Symbol":
         """The next argument; `is_value` says that it is a value in plain code."""
@@ -183,20 +180,65 @@ def _look_up(value: Value) -> Any:
     return value.data if recording is None else recording.symbol(value).data
 
 
-class _InProgress:
-    """How many recordings go on in all threads; comparisons of values look here (`primal`)."""
+class _Outside:
+    """Sees to it that values from outside are noticed when code looks at them, not their graph.
+
+    Comparisons ask `table.recorded` (by way of `primal`). `data` is a slot, which must cost
+    nothing in plain code; so while recordings are in progress, and only then, properties stand in
+    its place. In threads that do not record, and for the engine itself, they do what it does.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.lock = threading.Lock()
+        self.usual: list[tuple[type[Value], Any]] = []
 
-    def change(self, by: int) -> None:
+    def watch(self) -> None:
+        """One recording more is in progress."""
         with self.lock:
-            self.count += by
-            table.recorded = _look_up if self.count else None
+            self.count += 1
+            if self.count == 1:
+                table.recorded = _look_up
+                self.usual = [(kind, vars(kind)["data"]) for kind in _kinds(Value)]
+                for kind, usual in self.usual:
+                    type.__setattr__(kind, "data", _watched(usual))
+
+    def unwatch(self) -> None:
+        """One less."""
+        with self.lock:
+            self.count -= 1
+            if self.count == 0:
+                table.recorded = None
+                for kind, usual in self.usual:
+                    type.__setattr__(kind, "data", usual)
 
 
-_in_progress = _InProgress()
+_outside = _Outside()
+
+
+def _kinds(kind: type[Value]) -> Iterator[type[Value]]:
+    """The class and those below it that define `data`."""
+    if "data" in vars(kind):
+        yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+def _watched(usual: Any) -> property:
+    """What stands in place of `data` meanwhile."""
+
+    def read(value: Value) -> Any:
+        recording = _here.recording
+        if recording is None or guards.is_inside(sys._getframe(1)):
+            return usual.__get__(value)
+        return recording.symbol(value).data
+
+    def write(value: Value, number: float) -> None:
+        if _here.recording is not None and not guards.is_inside(sys._getframe(1)):
+            raise _written(value)
+        usual.__set__(value, number)
+
+    return property(read, write)
 
 
 class Symbol(Operand):
@@ -365,6 +407,13 @@ def _symbol(recording: Recording, node: int, number: float) -> Symbol:
 
 def _checked(x: Any) -> Scalar:
     return x if hasattr(x, "_level") else table.as_number(x)
+
+
+def _written(value: Value) -> RecordingError:
+    return RecordingError(
+        f"the data of {value!r} was changed while a function was recorded, which a replay would "
+        "not do; change values outside of compiled functions (an optimiser's step after backward())"
+    )
 
 
 def _ended(symbol: Symbol) -> RecordingError:

@@ -61,6 +61,7 @@ PATHS = 1_000  # of the Asian option
 SIZES = (100_000, 1_000_000)  # nodes to record and weave
 ROUNDS = 3  # processes for each engine and case
 SECONDS = 1.5  # of timing in each process, at least three repetitions
+SLOW = 20.0  # seconds to the first result, above which one process is enough
 LIMIT = 180.0  # seconds for a process, preparation included
 TOLERANCE = 1e-9  # relative to the largest derivative
 
@@ -497,7 +498,7 @@ def compare(case: str, engines: list[str], rounds: int, seconds: float, limit: f
         reference.write_text(json.dumps(found))
         for _ in range(rounds):
             for name in engines:
-                if name in failed:
+                if name in failed or (runs[name] and runs[name][0]["first"] > SLOW):
                     continue
                 options = ["--engine", name, "--case", case, "--seconds", str(seconds)]
                 found, why = child([*options, "--reference", str(reference)], limit)

@@ -671,6 +671,27 @@ def test_what_the_function_raises_comes_through_and_nothing_is_kept() -> None:
     assert Value(1.0) > 0.5  # no recording is left in progress
 
 
+def test_a_number_on_the_brink_adds_no_path_twice() -> None:
+    """Summed in another order, numbers may fall on the other side of Python's sum."""
+    rng = random.Random(0)
+    xs = [rng.random() for _ in range(50)]
+    f = lambda xs, t: 1.0 if sum(xs) > t else 2.0  # noqa: E731
+    loose, strict = gl.compile(f), gl.compile(f, strict=True)
+    for t in (math.nextafter(sum(xs), 0.0), sum(xs), math.nextafter(sum(xs), 99.0)):
+        for _ in range(4):
+            loose(xs, t)
+            assert strict(xs, t) == f(xs, t)
+    assert len(loose.programs) <= 2
+    assert strict.cache_info().misses == 2
+
+
+def test_strict_keeps_the_last_bit() -> None:
+    rng = random.Random(0)
+    xs = [rng.gauss(0.0, 1.0) for _ in range(100)]
+    f = lambda xs: sum(x * x / 3.0 for x in xs) - gl.sqrt(sum(gl.square(x) for x in xs))  # noqa: E731
+    assert gl.compile(f, strict=True)(xs) == f(xs)
+
+
 # take
 
 

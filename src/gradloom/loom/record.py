@@ -94,13 +94,15 @@ class Recording:
         Raises:
             RecordingError: it belongs to another recording or to a derivative around this one.
         """
+        known = self._values.get(id(x))
+        if known is not None:
+            return known
         if type(x) is float:
             return _symbol(self, self.constant(x), x)
         if type(x) is Symbol and x._recording is self:
             return x
         if isinstance(x, Value):
-            if id(x) not in self._values:
-                self._take(x)
+            self._take(x)
             return self._values[id(x)]
         if type(x) is Symbol and not x._recording.active:
             raise _ended(x)
@@ -278,9 +280,14 @@ class Symbol(Operand):
         recording = self._recording
         if not recording.active:
             raise _ended(self)
-        symbols = [recording.symbol(x) for x in operands]
-        node = recording.graph.add(code_of(op.symbol), [x._node for x in symbols])
-        return _symbol(recording, node, op.evaluate(*[x._number for x in symbols]))
+        places, numbers = [], []
+        for x in operands:
+            if type(x) is not Symbol or x._recording is not recording:
+                x = recording.symbol(x)
+            places.append(x._node)
+            numbers.append(x._number)
+        node = recording.graph.add(code_of(op.symbol), places)
+        return _symbol(recording, node, op.evaluate(*numbers))
 
     @property
     def data(self) -> "Symbol":

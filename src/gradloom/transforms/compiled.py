@@ -43,7 +43,12 @@ class Compiled:
     """A function that is recorded at its first call and replayed at later ones; see `compile`."""
 
     def __init__(
-        self, function: Callable[..., Any], *, cache_size: int = 64, max_paths: int = 16
+        self,
+        function: Callable[..., Any],
+        *,
+        strict: bool = False,
+        cache_size: int = 64,
+        max_paths: int = 16,
     ) -> None:
         for option, number in (("cache_size", cache_size), ("max_paths", max_paths)):
             if not isinstance(number, int) or number < 1:
@@ -51,7 +56,7 @@ class Compiled:
         if not callable(function):
             raise ArgumentError(f"compile needs a function, got {function!r:.60}")
         self._function: Callable[..., Any] | None = function
-        self._cache_size, self._max_paths = cache_size, max_paths
+        self._strict, self._cache_size, self._max_paths = strict, cache_size, max_paths
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._lock = threading.RLock()
         self._hits = self._misses = 0
@@ -144,15 +149,21 @@ class Compiled:
                 f"{self._name} drew random numbers while it was recorded, and every replay has "
                 "the same ones; draw them outside and pass them as arguments",
                 RecordingWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         graph = recording.graph
-        path = Path(self._name, graph, weave(graph), result, recording.sites)
+        known = [path for path in entry.paths if path.graph == graph]
+        if known:  # rounded otherwise in Python than in NumPy, a number crossed a threshold
+            path = known[0]
+        else:
+            program = weave(graph, strict=self._strict)
+            path = Path(self._name, graph, program, result, recording.sites)
         with self._lock:
             self._misses += 1
             self._last = path
             entry.recordings += 1
-            entry.paths.insert(0, path)
+            if not known:
+                entry.paths.insert(0, path)
         return path
 
     def _give_up(self, entry: _Entry, site: guards.Site) -> None:
@@ -212,13 +223,19 @@ class Compiled:
 
 
 @overload
-def compile(f: Callable[..., Any], *, cache_size: int = ..., max_paths: int = ...) -> Compiled: ...
+def compile(
+    f: Callable[..., Any], *, strict: bool = ..., cache_size: int = ..., max_paths: int = ...
+) -> Compiled: ...
 @overload
 def compile(
-    *, cache_size: int = ..., max_paths: int = ...
+    *, strict: bool = ..., cache_size: int = ..., max_paths: int = ...
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 def compile(
-    f: Callable[..., Any] | None = None, *, cache_size: int = 64, max_paths: int = 16
+    f: Callable[..., Any] | None = None,
+    *,
+    strict: bool = False,
+    cache_size: int = 64,
+    max_paths: int = 16,
 ) -> Any:
     """A function that gives what `f` gives, and replays as an array program what `f` once did.
 
@@ -226,10 +243,11 @@ def compile(
     array instructions; later calls run those. Results are those of `f`: values where `f` gives
     values, and `backward()` on them fills every gradient.
 
-    What varies from call to call: the numbers in the arguments (ints too), alone, in lists,
-    tuples, dicts and NumPy arrays, and the values that `f` reads from outside, such as a model's
-    parameters. Another structure or another shape records anew, and so does another argument that
-    is no number: True and False, strings, None, functions, modules and other hashable objects.
+    What varies from call to call: the numbers in the arguments (ints too, as floats), alone, in
+    lists, tuples, dicts and NumPy arrays, and the values that `f` reads from outside, such as a
+    model's parameters. Another structure or another shape records anew, and so does another
+    argument that is no number: True and False, strings, None, functions, modules and other
+    hashable objects.
     Where `f` branches on a number, each branch is recorded when it is first taken.
 
     What is recorded once and for all: everything else that `f` looks at outside of its arguments,
@@ -239,6 +257,9 @@ def compile(
 
     Args:
         f: a function of numbers; or leave it out, to use this as a decorator with options.
+        strict: keep Python's order in sums, so that a result is the same to the last bit where
+            only + − × ÷ and square roots occur; else sums go to faster routines, and may differ
+            in the last digits.
         cache_size: how many structures of arguments are kept; the one used longest ago goes.
         max_paths: how many ways through `f` are kept for each. Beyond, a RecordingWarning names
             the line that branches, and `f` runs as it is.
@@ -264,6 +285,5 @@ def compile(
     >>> len(loss.program.instructions)
     3
     """
-    if f is None:
-        return functools.partial(Compiled, cache_size=cache_size, max_paths=max_paths)
-    return Compiled(f, cache_size=cache_size, max_paths=max_paths)
+    wrap = functools.partial(Compiled, strict=strict, cache_size=cache_size, max_paths=max_paths)
+    return wrap if f is None else wrap(f)

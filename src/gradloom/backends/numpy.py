@@ -4,100 +4,22 @@ Views become strided arrays over the arena, made once; products that are summed 
 way of `matmul`; everything else is a whole-array expression. There is no loop over elements.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from gradloom.backends.functions import function
+from gradloom.core.table import OPS
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.views import View, slots_of
 
 Array = NDArray[np.float64]
 Step = Callable[[], None]
-
-_ROOT_HALF = math.sqrt(0.5)
-
-
-def _by_element(function: Callable[[float], float]) -> Callable[[Array], Array]:
-    """A function of math for which NumPy has none."""
-    every = np.frompyfunc(function, 1, 1)
-    return lambda x: np.asarray(every(x), dtype=np.float64)
-
-
-_erfc = _by_element(math.erfc)
-
-
-def _sigmoid(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0.0, 1.0 / (1.0 + small), small / (1.0 + small))
-
-
-def _logsumexp(*xs: Array) -> Array:
-    largest = functools.reduce(np.maximum, xs)
-    shift = np.where(np.isfinite(largest), largest, 0.0)
-    return np.log(sum(np.exp(x - shift) for x in xs)) + shift
-
-
-# Each row of the table as a function of arrays.
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    "/": np.divide,
-    "//": lambda a, b: np.where(b == 0.0, a / b, np.floor_divide(a, b)),
-    "%": np.mod,
-    "**": np.power,
-    "neg": np.negative,
-    "abs": np.abs,
-    "reciprocal": np.reciprocal,
-    "square": np.square,
-    "sqrt": np.sqrt,
-    "exp": np.exp,
-    "expm1": np.expm1,
-    "log": np.log,
-    "log1p": np.log1p,
-    "log2": np.log2,
-    "log10": np.log10,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "atan2": np.arctan2,
-    "sinh": np.sinh,
-    "cosh": np.cosh,
-    "tanh": np.tanh,
-    "asinh": np.arcsinh,
-    "acosh": np.arccosh,
-    "atanh": np.arctanh,
-    "sigmoid": _sigmoid,
-    "softplus": lambda x: np.where(x < 0.0, 0.0, x) + np.log1p(np.exp(-np.abs(x))),
-    "relu": lambda x: np.where(x <= 0.0, 0.0, x),
-    "leaky_relu": lambda x, slope: np.where(x > 0.0, x, slope * x),
-    "elu": lambda x, alpha: np.where(x > 0.0, x, alpha * np.expm1(x)),
-    "gelu": lambda x: 0.5 * x * _erfc(-_ROOT_HALF * x),
-    "silu": lambda x: x * _sigmoid(x),
-    "erf": _by_element(math.erf),
-    "erfc": _erfc,
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "sign": np.sign,
-    "detach": np.positive,
-    "greater": np.greater,
-    "less_equal": np.less_equal,
-    "equal": np.equal,
-    "where": lambda condition, a, b: np.where(condition != 0.0, a, b),
-    "max": lambda *xs: functools.reduce(np.maximum, xs),
-    "min": lambda *xs: functools.reduce(np.minimum, xs),
-    "sum": lambda *xs: functools.reduce(np.add, xs, 0.0),
-    "hypot": lambda *xs: functools.reduce(np.hypot, xs, 0.0),
-    "logsumexp": _logsumexp,
-}
 
 
 class Runner:
@@ -131,8 +53,14 @@ class Runner:
         self._shared = self.arena[:size]
         self._laned = self.arena[size:].reshape(size, lanes or 0)
         self._all_laned = bool(program.laned[program.inputs].all())
-        lowered = [_with_lanes(one, program, lanes) for one in program.instructions]
-        self._steps = [_step(instruction, self.arena) for instruction in lowered]
+        lowered = program.instructions
+        if lanes is not None:
+            lowered = [_with_lanes(one, program, lanes) for one in program.instructions]
+        self._sums = _added_to(lowered, len(self.arena))
+        cells: Any = self.arena.data
+        self._steps = [
+            _step(one, self.arena) if one.shape else _single(one, cells) for one in lowered
+        ]
 
     def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array:
         """The outputs for these inputs, with the parameters as they are now.
@@ -146,7 +74,7 @@ class Runner:
             The outputs; with lanes a row of as many as lanes for each.
         """
         program = self.program
-        self.arena[:] = self._template
+        self.arena[self._sums] = self._template[self._sums]
         if self.lanes is None:
             self._shared[program.inputs] = inputs
         elif isinstance(inputs, np.ndarray) and self._all_laned:
@@ -176,11 +104,11 @@ class Runner:
         return found
 
 
-def _with_lanes(instruction: Instruction, program: Program, lanes: int | None) -> Instruction:
+def _with_lanes(instruction: Instruction, program: Program, lanes: int) -> Instruction:
     """The instruction over the arena with lanes, with an axis for them where any is needed."""
     views = (instruction.out, *instruction.operands)
     laned = [bool(program.laned[slots_of(v, instruction.shape)].any()) for v in views]
-    if lanes is None or not any(laned):
+    if not any(laned):
         return instruction
     size = len(program.template)
     lowered = []
@@ -195,9 +123,8 @@ def _with_lanes(instruction: Instruction, program: Program, lanes: int | None) -
         strides = tuple(s * lanes for s in view.strides)
         lowered.append(View(size + view.offset * lanes, (*strides, 1), table))
     shape = (*instruction.shape, lanes)
-    return Instruction(
-        shape, lowered[0], instruction.body, tuple(lowered[1:]), instruction.accumulate
-    )
+    out, *operands = lowered
+    return replace(instruction, shape=shape, out=out, operands=tuple(operands))
 
 
 def _step(instruction: Instruction, arena: Array) -> Step:
@@ -205,12 +132,11 @@ def _step(instruction: Instruction, arena: Array) -> Step:
     shape = instruction.shape
     # A body of one operand and 1.0 would be equal to this one, hence the count.
     product = body == ("*", (0, 1)) and len(instruction.operands) == 2
-    if instruction.accumulate and product and out.table is None:
+    if instruction.accumulate and product and not instruction.ordered and out.table is None:
         step = _contraction(instruction, arena)
         if step is not None:
             return step
-    read = [_reader(view, shape, arena) for view in instruction.operands]
-    value = functools.partial(_evaluate, body, read)
+    value = _evaluator(body, [_reader(view, shape, arena) for view in instruction.operands])
     if out.table is not None or not _injective(out, shape):
         slots = slots_of(out, shape)
 
@@ -229,18 +155,81 @@ def _step(instruction: Instruction, arena: Array) -> Step:
         result = np.broadcast_to(value(), shape)
         np.add(target, result.sum(axis=summed, keepdims=True) if summed else result, out=target)
 
+    def reduce_in_order() -> None:
+        last = range(-len(summed), 0)
+        terms = np.moveaxis(np.broadcast_to(value(), shape), summed, last)
+        terms = terms.reshape(*terms.shape[: -len(summed)], -1)
+        begin = np.moveaxis(target, summed, last).reshape(*terms.shape[:-1], 1)
+        sums = np.add.accumulate(np.concatenate([begin, terms], axis=-1), axis=-1)
+        target[...] = np.expand_dims(sums[..., -1], summed)
+
     def store() -> None:
         np.copyto(target, value())
 
-    return reduce if instruction.accumulate else store
+    if not instruction.accumulate:
+        return store
+    return reduce_in_order if instruction.ordered and summed else reduce
 
 
-def _evaluate(body: Body, read: Sequence[Callable[[], Array]]) -> Any:
+def _single(instruction: Instruction, cells: "memoryview[float]") -> Step:
+    """An instruction on single numbers, without the ado of arrays; see `_step`."""
+    slots = [
+        view.offset if view.table is None else int(view.table)
+        for view in (instruction.out, *instruction.operands)
+    ]
+    value, out = _evaluator_of_one(instruction.body, slots[1:], cells), slots[0]
+
+    def add() -> None:
+        cells[out] += value()
+
+    def store() -> None:
+        cells[out] = value()
+
+    return add if instruction.accumulate else store
+
+
+def _evaluator(body: Body, read: Sequence[Callable[[], Array]]) -> Callable[[], Any]:
+    """What a body comes to, whenever called."""
     if isinstance(body, int):
-        return read[body]()
+        return read[body]
     if isinstance(body, float):
-        return np.float64(body)
-    return FUNCTIONS[body[0]](*[_evaluate(part, read) for part in body[1]])
+        number = np.float64(body)
+        return lambda: number
+    return _applied(function(body[0]), [_evaluator(part, read) for part in body[1]])
+
+
+def _evaluator_of_one(
+    body: Body, slots: Sequence[int], cells: "memoryview[float]"
+) -> Callable[[], float]:
+    """What a body of single numbers comes to, whenever called."""
+    if isinstance(body, int):
+        slot = slots[body]
+        return lambda: cells[slot]
+    if isinstance(body, float):
+        return lambda: body
+    parts = [_evaluator_of_one(part, slots, cells) for part in body[1]]
+    return _applied(OPS[body[0]].evaluate, parts)
+
+
+def _applied(f: Callable[..., Any], parts: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
+    if len(parts) == 1:
+        (one,) = parts
+        return lambda: f(one())
+    if len(parts) == 2:
+        left, right = parts
+        return lambda: f(left(), right())
+    return lambda: f(*[part() for part in parts])
+
+
+def _added_to(instructions: Sequence[Instruction], size: int) -> NDArray[np.int64] | slice:
+    """The slots that sums are added up in, to be set back before each run."""
+    found = np.zeros(size, dtype=bool)
+    for one in instructions:
+        if one.accumulate:
+            plain = not one.shape and one.out.table is None
+            found[one.out.offset if plain else slots_of(one.out, one.shape)] = True
+    slots = np.flatnonzero(found)
+    return slots if len(slots) < size // 8 else slice(None)
 
 
 def _strided(view: View, shape: Sequence[int], arena: Array) -> Array:

@@ -24,13 +24,23 @@ Body = int | float | tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One array instruction; see the module."""
+    """One array instruction; see the module.
+
+    Attributes:
+        shape: the sizes of the loop, outermost first.
+        out: where the results go.
+        body: what is computed of the operands.
+        operands: where they lie.
+        accumulate: whether the results are added to what stands there.
+        ordered: whether they must be so one by one, in the order of the loop.
+    """
 
     shape: tuple[int, ...]
     out: View
     body: Body
     operands: tuple[View, ...]
     accumulate: bool
+    ordered: bool = False
 
     def __str__(self) -> str:
         loop = " × ".join(map(str, self.shape)) or "1"

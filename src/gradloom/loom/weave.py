@@ -237,7 +237,14 @@ class _Weaver:
                 group.nodes = group.nodes[chosen]
         for body, accumulate, found in steps:
             for shape, (target, *views) in found:
-                yield Instruction(shape, target, self._one(body), tuple(views), accumulate)
+                yield Instruction(
+                    shape,
+                    target,
+                    self._one(body),
+                    tuple(views),
+                    accumulate,
+                    ordered=accumulate and self.strict,
+                )
 
     def _steps(
         self, group: _Group, out: Slots, order: Slots | None = None
@@ -298,6 +305,20 @@ def _over(body: Body, places: Sequence[Body]) -> Body:
     return body[0], tuple([_over(part, places) for part in body[1]])
 
 
+def _apart(outputs: Nodes, size: int) -> tuple[Nodes, list[Instruction]]:
+    """A slot for each output: one that occurs again is copied to a new slot from `size` on.
+
+    So each has a cotangent of its own.
+    """
+    first = np.zeros(len(outputs), dtype=bool)
+    first[np.unique(outputs, return_index=True)[1]] = True
+    new = np.where(first, outputs, size + np.cumsum(~first) - 1)
+    if first.all():
+        return new, []
+    copies = pieces([new[~first], outputs[~first]])
+    return new, [Instruction(shape, to, 0, (of,), accumulate=False) for shape, (to, of) in copies]
+
+
 def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) -> Program:
     """The array program of a recorded graph.
 
@@ -317,6 +338,9 @@ def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) ->
     weaver = _Weaver(graph, lanes, strict)
     groups = weaver.group()
     size, instructions = weaver.lay_out(groups)
+    outputs, copies = _apart(weaver.slot[graph.outputs], size)
+    again = outputs >= size
+    size += int(again.sum())
     slot, codes = weaver.slot, weaver.codes
     places = weaver.operands[weaver.starts[:-1]]
     laid = slot >= 0
@@ -327,13 +351,14 @@ def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) ->
     template[slot[sums]] = weaver.terms.start[sums]
     laned = np.zeros(size, dtype=bool)
     laned[slot[laid]] = weaver.laned[laid]
+    laned[outputs] = weaver.laned[graph.outputs]
     return Program(
         template=template,
         inputs=slot[codes == INPUT].astype(np.int64),
         parameters=slot[codes == PARAMETER].astype(np.int64),
         values=graph.parameters,
-        instructions=instructions,
-        outputs=slot[graph.outputs].astype(np.int64),
+        instructions=instructions + copies,
+        outputs=outputs.astype(np.int64),
         guards=[(int(slot[node]), number) for node, number in graph.guards],
         laned=laned,
     )

@@ -137,34 +137,35 @@ class Compiled:
                 entry.paths.insert(0, path)
 
     def _record(self, arguments: Arguments, entry: _Entry) -> Path:
-        """Record the way that these arguments take; outside the lock, for it runs users' code."""
+        """Add the path that these arguments take; outside the lock, for it runs users' code."""
         arguments.function = self._plain
+        path = self._path(arguments)
+        # Rounded otherwise in Python than in NumPy, a number on the brink leads here again.
+        known = [other for other in entry.paths if other.graph == path.graph]
+        with self._lock:
+            self._misses += 1
+            self._last = path = known[0] if known else path
+            entry.recordings += 1
+            if not known:
+                entry.paths.insert(0, path)
+        return path
+
+    def _path(self, arguments: Arguments) -> Path:
+        """What the function does with these arguments, recorded and woven."""
         before = guards.random_state()
         with Recording() as recording:
-            outcome = arguments.call(recording)
-            result = Result(arguments.function, outcome, recording)
+            result = Result(arguments.function, arguments.call(recording), recording)
             recording.graph.outputs = result.nodes
         if guards.random_state() != before:
             warnings.warn(
                 f"{self._name} drew random numbers while it was recorded, and every replay has "
                 "the same ones; draw them outside and pass them as arguments",
                 RecordingWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         graph = recording.graph
-        known = [path for path in entry.paths if path.graph == graph]
-        if known:  # rounded otherwise in Python than in NumPy, a number crossed a threshold
-            path = known[0]
-        else:
-            program = weave(graph, strict=self._strict)
-            path = Path(self._name, graph, program, result, recording.sites)
-        with self._lock:
-            self._misses += 1
-            self._last = path
-            entry.recordings += 1
-            if not known:
-                entry.paths.insert(0, path)
-        return path
+        program = weave(graph, strict=self._strict)
+        return Path(self._name, graph, program, result, recording.sites)
 
     def _give_up(self, entry: _Entry, site: guards.Site) -> None:
         entry.given_up = True

@@ -116,6 +116,7 @@ def test_every_option_of_training_reaches_the_run():
         "target": "size", "task": "regression", "hidden": "4,2", "activation": "relu",
         "loss": "huber", "optimizer": "rmsprop", "lr": 0.003, "schedule": "cosine", "epochs": 2,
         "batch_size": 7, "patience": 3, "test_size": 0.3, "validation_size": 0.25, "seed": 5,
+        "engine": "eager",
     }  # fmt: skip
     lines = Path(shop()).read_text().splitlines()
     write("shop.csv", *(line for line in lines if not line.startswith(",")))
@@ -125,6 +126,16 @@ def test_every_option_of_training_reaches_the_run():
     succeed("train", "shop.csv", *flags, "--out", "run")
     options["learning_rate"] = options.pop("lr")
     assert load_run("run").settings == Settings(source="shop.csv", **options)
+
+
+def test_both_engines_give_the_same_scores():
+    for engine in ("compiled", "eager"):
+        succeed("train", shop(), *QUICK, "--engine", engine, "--out", engine)
+    scores = [json.loads(Path(f"{e}/metrics.json").read_text()) for e in ("compiled", "eager")]
+    for part in ("train", "validation", "test"):
+        one, other = (each["network"][part]["log_loss"] for each in scores)
+        assert one == pytest.approx(other, rel=1e-9)
+    assert "did you mean 'compiled'?" in fail("train", "shop.csv", "--engine", "compield")
 
 
 def test_a_parquet_file_is_learned_from():

@@ -32,10 +32,14 @@ def figures(history):
     return [{k: v for k, v in record.items() if k != "seconds"} for record in history]
 
 
+@pytest.mark.parametrize("engine", ["compiled", "eager"])
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam", "adamw"])
 @pytest.mark.parametrize("every", [1, 3])
-def test_a_resumed_training_gives_the_same_figures_bit_for_bit(x, y, tmp_path, optimizer, every):
+def test_a_resumed_training_gives_the_same_figures_bit_for_bit(
+    x, y, tmp_path, optimizer, every, engine
+):
     options = {"optimizer": optimizer, "schedule": "cosine", "learning_rate": 0.05}
+    options["engine"] = engine
     whole, expected = train(x, y, [EarlyStopping(patience=6)], **options)
     path = tmp_path / "checkpoint.json"
     _, cut = train(
@@ -85,6 +89,7 @@ def test_the_last_epoch_is_always_saved(x, y, tmp_path):
         ({"optimizer": "sgd"}, "optimizer is 'Adam', here it is 'SGD'"),
         ({"loss": "huber"}, "loss is 'mse', here it is 'huber'"),
         ({"shuffle": False}, "shuffle"),
+        ({"engine": "eager"}, "engine is 'compiled', here it is 'eager'"),
         ({"metrics": []}, "figures"),
         ({"callbacks": [EarlyStopping()]}, "callbacks"),
         ({"validation": 0.4}, "samples is 20, here it is 15"),
@@ -107,7 +112,7 @@ def test_a_checkpoint_of_another_network_changes_nothing(x, y, tmp_path):
     assert model.state() == before
 
 
-@pytest.mark.parametrize("damage", ["optimizer", "updates", "rng", "history"])
+@pytest.mark.parametrize("damage", ["optimizer", "updates", "rng", "history", "engine"])
 def test_a_checkpoint_with_a_part_missing_changes_nothing(x, y, tmp_path, damage):
     path = tmp_path / "checkpoint.json"
     train(x, y, [Checkpoint(path)], epochs=1)

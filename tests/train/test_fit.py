@@ -365,3 +365,4 @@ fit(MLP(1, [2, 1], seed=0), [[0.0], [1.0]], [0.0, 1.0], epochs=2, callbacks=[Ear
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.splitlines()[-1] == "all 2 epochs"
+    assert "uncompiled, many times slower: numpy is not installed: pip install" in done.stderr

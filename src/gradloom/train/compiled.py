@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -25,10 +26,12 @@ from gradloom.backends.numpy import Runner
 from gradloom.core import tree
 from gradloom.core.table import primal
 from gradloom.core.value import Value
+from gradloom.loom import guards
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.graph import Graph
+from gradloom.loom.guards import Site
 from gradloom.loom.program import Program
-from gradloom.loom.record import record
+from gradloom.loom.record import Recording
 from gradloom.loom.weave import weave
 from gradloom.nn import Module, Parameter
 from gradloom.train import steps
@@ -146,21 +149,29 @@ class Lanes:
         return sorted(groups, key=lambda group: int(group[1][0]))
 
     def _record(self, sample: list[float]) -> "_Way":
+        recording = Recording()
+        graph = recording.graph
         try:
-            graph, _ = record(self._function, *tree.unflatten(self._structure, sample))
+            with recording:
+                symbols = [recording.input(number) for number in sample]
+                results = self._function(*tree.unflatten(self._structure, symbols))
+                nodes = [recording.symbol(y)._node for y in tree.flatten(results)[0]]
+            graph.outputs = nodes
         except Exception as error:  # whatever the plain engine does not meet
             raise CannotCompileError(f"recording it failed: {error}") from error
         for value in graph.parameters:
             if self._places.setdefault(id(value), len(self.leaves)) == len(self.leaves):
                 self.leaves.append(value)
-        return _Way(graph, [self._places[id(value)] for value in graph.parameters], sample)
+        order = [self._places[id(value)] for value in graph.parameters]
+        return _Way(graph, order, sample, recording.sites)
 
     def _keep(self, way: "_Way") -> None:
         """Takes a new way up, if it is not one too many and gives the plain engine's numbers."""
         if len(self.seen | {way.digest}) > _WAYS:
+            site = way.parting(self._ways)
             raise CannotCompileError(
-                f"its samples take more than {_WAYS} ways through branches; gradloom.where, max "
-                "and min choose without branching"
+                f"samples take more than {_WAYS} ways, because {site.kind} decides at "
+                f"{site.file}:{site.line}; write {site.remedy} there"
             )
         sample = np.array(way.sample)[:, None]
         numbers = np.array([leaf.data for leaf in self.leaves])
@@ -189,8 +200,11 @@ class _Way:
 
     gradient: Array
 
-    def __init__(self, graph: Graph, order: list[int], sample: list[float]) -> None:
+    def __init__(
+        self, graph: Graph, order: list[int], sample: list[float], sites: Sequence[Site]
+    ) -> None:
         self.sample = sample
+        self._sites = sites
         self.order: Places = np.array(order, dtype=np.int64)
         self.decisions = [(node, repr(number)) for node, number in graph.guards]
         constants = array("d", graph.constants)
@@ -245,14 +259,20 @@ class _Way:
         ]
         return np.concatenate(held)
 
+    def parting(self, others: "Sequence[_Way]") -> Site:
+        """Where this way parts from the last of the others."""
+        known = others[-1].decisions if others else []
+        pairs = zip_longest(self.decisions, known)
+        first = next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), -1)
+        return self._sites[min(first, len(self._sites) - 1)]
+
     def _held(self, runner: Runner, lanes: int) -> NDArray[np.bool_]:
-        guards = self._forward.guards
-        if not guards:
+        if not self._forward.guards:
             return np.ones(lanes, dtype=bool)
-        slots, numbers = zip(*guards, strict=True)
+        slots, numbers = zip(*self._forward.guards, strict=True)
         found, wanted = runner.read(np.array(slots)), np.array(numbers)[:, None]
-        held = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
-        return held.all(axis=0)  # type: ignore[no-any-return]
+        held: NDArray[np.bool_] = np.logical_and.reduce(guards.same(found, wanted), axis=0)
+        return held
 
     def _runner(self, lanes: int, *, backward: bool) -> Runner:
         runner = self._runners.pop((backward, lanes), None)

@@ -43,7 +43,8 @@ class Recording:
         self.active = False
         self.truths: set[int] = set()  # comparisons, which are True or False in plain code
         self.plain: set[int] = set()  # nodes that are plain numbers in plain code, not values
-        self._value_inputs: set[int] = set()
+        self._value_inputs = False
+        self._found_values: set[int] = set()  # nodes that are values in plain code
         self._constants: dict[bytes, int] = {}
         self._values: dict[int, Symbol] = {}
         self._alive: list[Value] = []
@@ -76,7 +77,8 @@ class Recording:
         node = self.graph.add(INPUT, (self.graph.inputs,))
         self.graph.inputs += 1
         if is_value:
-            self._value_inputs.add(node)
+            self._value_inputs = True
+            self._found_values.add(node)
         return _symbol(self, node, number)
 
     def constant(self, number: float) -> int:
@@ -146,18 +148,22 @@ class Recording:
 
     def is_value(self, node: int) -> bool:
         """Whether plain code would have a value here, with a graph, rather than a plain number."""
-        codes, plain = self.graph.codes, self.plain
+        if not self.graph.parameters and not self._value_inputs:
+            return False
+        codes, starts, operands = self.graph.codes, self.graph.starts, self.graph.operands
+        plain, values = self.plain, self._found_values
         seen: set[int] = set()
         waiting = [node]
         while waiting:
             below = waiting.pop()
             if below in plain or below in seen:
                 continue
-            if codes[below] == PARAMETER or below in self._value_inputs:
+            if codes[below] == PARAMETER or below in values:
+                values.add(node)
                 return True
             seen.add(below)
             if codes[below] > PARAMETER:
-                waiting.extend(self.graph.operands_of(below))
+                waiting += operands[starts[below] : starts[below + 1]]
         plain |= seen
         return False
 

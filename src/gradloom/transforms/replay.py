@@ -131,10 +131,15 @@ class Path:
     """
 
     def __init__(
-        self, name: str, graph: Graph, program: Program, result: Result, sites: list[guards.Site]
+        self,
+        name: str,
+        graph: Graph | None,
+        program: Program,
+        result: Result,
+        sites: list[guards.Site],
     ) -> None:
         self.name = name
-        self.graph: Graph | None = graph
+        self.graph = graph
         self.program = program
         self.result = result
         self.sites = sites

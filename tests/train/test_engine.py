@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
-from gradloom import Value
+from gradloom import Value, detect_anomaly
 from gradloom.core import ops
-from gradloom.errors import ArgumentError, RecordingWarning
+from gradloom.errors import AnomalyError, ArgumentError, RecordingWarning
 from gradloom.nn import LOSSES, MLP, OPTIMIZERS, SGD, Parameter, cross_entropy, l1, l2, mse
 from gradloom.nn.module import Module
 from gradloom.train import Callback, Checkpoint, Training, compiled, fit
@@ -347,4 +347,44 @@ def test_a_training_that_gave_compiling_up_does_not_take_it_up_again(x, y, tmp_p
     train(2, Checkpoint(path))
     watch = Watch()
     assert train(4, watch, resume=path) == train(4)
+    assert set(watch.engines) == {"eager"}
+
+
+def test_predictions_are_the_models_own_in_blocks_and_on_every_way(monkeypatch):
+    monkeypatch.setattr(compiled, "_ROOM", 300)
+    rows = [[i / 10, math.sin(i)] for i in range(50)]
+    for model in (MLP(2, [4, 1], seed=1), MLP(2, [4, 3], seed=2)):
+        for got, row in zip(compiled.predict(model, rows), rows, strict=True):
+            output = model(row)
+            wanted = [v.data for v in output] if isinstance(output, list) else output.data
+            assert got == pytest.approx(wanted, rel=1e-12)
+
+    class Tent(MLP):
+        def __call__(self, row):
+            return super().__call__(row) if row[1] > 0 else -super().__call__(row)
+
+    tent = Tent(2, [4, 1], seed=1)
+    assert compiled.predict(tent, rows) == pytest.approx([tent(row).data for row in rows])
+    assert compiled.predict(tent, []) == []
+
+
+def test_predictions_of_what_cannot_be_recorded_are_made_row_by_row():
+    class Strict(MLP):
+        def __call__(self, row):
+            assert all(type(number) is float for number in row)
+            return super().__call__(row)
+
+    model = Strict(1, [1], seed=1)
+    assert compiled.predict(model, [[0.5], [1.5]]) == [model([0.5]).data, model([1.5]).data]
+
+
+def test_detect_anomaly_watches_the_plain_engine(x, y):
+    def root(output, target):
+        return ops.sqrt(mse(output, target) - 100.0)
+
+    with detect_anomaly(), pytest.raises(AnomalyError, match="sqrt"):
+        quietly(MLP(2, [3, 1], seed=1), x, y, loss=root)
+    watch = Watch()
+    with detect_anomaly():
+        quietly(MLP(2, [3, 1], seed=1), x, y, callbacks=[watch])
     assert set(watch.engines) == {"eager"}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from gradloom.core import value
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, MissingExtraError, RecordingWarning
 from gradloom.nn import Module, Optimizer, Parameter, clip_grad_norm, clip_grad_value
@@ -151,7 +152,8 @@ def find_engine(name: str, task: Task) -> Engine:
         MissingExtraError: "compiled" is asked for without NumPy.
     """
     choose("engine", name, dict.fromkeys(("auto", "compiled", "eager")))
-    if name == "eager":
+    watched = value.watcher is not None  # detect_anomaly() wants to see every operation
+    if name == "eager" or (name == "auto" and watched):
         return EagerEngine(task)
     try:
         with extra():
@@ -187,5 +189,5 @@ def plain(output: Any) -> Output:
         [1.0, 2.0]
     """
     if isinstance(output, list | tuple):
-        return [value.data if isinstance(value, Value) else value for value in output]
+        return [x.data if isinstance(x, Value) else x for x in output]
     return output.data if isinstance(output, Value) else float(output)

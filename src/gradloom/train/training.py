@@ -126,6 +126,8 @@ class Training:
             for i in first.values():
                 try:
                     value = self._task.loss(output, targets[i])
+                except AnomalyError:
+                    raise  # detect_anomaly() says where, which is more than the target
                 except GradloomError as error:
                     raise DataError(f"{name}[{i}] is {targets[i]!r}: {error}") from error
                 if not isinstance(value, Value):

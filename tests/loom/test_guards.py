@@ -22,15 +22,15 @@ from gradloom.loom import guards
     ],
 )
 def test_a_guard_holds_for_its_number_alone(wanted: float, found: float, holds: bool) -> None:
-    assert (guards.broken([(0, wanted)], np.array([found])) is None) == holds
+    assert (guards.broken(np.array([found]), np.array([wanted])) is None) == holds
 
 
 def test_no_guard_is_no_broken_guard() -> None:
-    assert guards.broken([], np.array([])) is None
+    assert guards.broken(np.array([]), np.array([])) is None
 
 
 def test_the_first_broken_guard_is_named() -> None:
-    assert guards.broken([(0, 1.0), (1, 1.0), (2, 1.0)], np.array([1.0, 0.0, 0.0])) == 1
+    assert guards.broken(np.array([1.0, 0.0, 0.0]), np.ones(3)) == 1
 
 
 def test_a_site_is_the_line_outside_the_package() -> None:

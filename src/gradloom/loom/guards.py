@@ -10,7 +10,6 @@ import os
 import random
 import re
 import sys
-from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -73,15 +72,15 @@ def same(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(equal | (np.isnan(found) & np.isnan(wanted)))
 
 
-def broken(guards: Sequence[tuple[int, float]], found: NDArray[np.float64]) -> int | None:
-    """The place of the first guard whose number is not the one found, or None if all hold.
+def broken(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> int | None:
+    """The place of the first guard whose number is not the wanted one, or None if all hold.
 
-    >>> broken([(3, 1.0), (5, 0.0)], np.array([1.0, 0.0])) is None
+    >>> broken(np.array([1.0, 0.0]), np.array([1.0, 0.0])) is None
     True
-    >>> broken([(3, 1.0), (5, 0.0)], np.array([1.0, -0.0]))
+    >>> broken(np.array([1.0, -0.0]), np.array([1.0, 0.0]))
     1
     """
-    holds = same(found, np.array([number for _, number in guards]))
+    holds = same(found, wanted)
     return None if holds.all() else int(np.argmin(holds))
 
 

@@ -101,6 +101,7 @@ class Pool:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self._slots = np.array([slot for slot, _ in program.guards], dtype=np.int64)
         self._idle: deque[Runner] = deque()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -113,8 +114,7 @@ class Pool:
         except IndexError:
             runner = Runner(self.program)
         outputs = runner.run(inputs, parameters)
-        slots = np.array([slot for slot, _ in self.program.guards], dtype=np.int64)
-        found = runner.read(slots)
+        found = runner.read(self._slots)
         self._idle.append(runner)
         return outputs, found
 
@@ -143,6 +143,7 @@ class Path:
         self.program = program
         self.result = result
         self.sites = sites
+        self._wanted = np.array([number for _, number in program.guards])
         self._leaves = Leaves(program.values)
         self._forward = Pool(program)
         self._backward: dict[tuple[tuple[int, ...], tuple[int, ...]], Pool] = {}
@@ -165,7 +166,7 @@ class Path:
         parameters = self._leaves.numbers()
         outputs, found = self._forward.run(inputs, parameters)
         if not sure and self.sites:
-            place = guards.broken(self.program.guards, found)
+            place = guards.broken(found, self._wanted)
             if place is not None:
                 return Broken(self.sites[place])
         return self.result.put(self._leaf_results(outputs.tolist(), inputs, parameters, values))

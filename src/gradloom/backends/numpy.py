@@ -4,6 +4,7 @@ Views become strided arrays over the arena, made once; products that are summed 
 way of `matmul`; everything else is a whole-array expression. There is no loop over elements.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -128,15 +129,21 @@ def _with_lanes(instruction: Instruction, program: Program, lanes: int) -> Instr
 
 
 def _step(instruction: Instruction, arena: Array) -> Step:
-    out, body = instruction.out, instruction.body
-    shape = instruction.shape
     # A body of one operand and 1.0 would be equal to this one, hence the count.
-    product = body == ("*", (0, 1)) and len(instruction.operands) == 2
-    if instruction.accumulate and product and not instruction.ordered and out.table is None:
+    product = instruction.body == ("*", (0, 1)) and len(instruction.operands) == 2
+    if product and instruction.accumulate and not instruction.ordered:
         step = _contraction(instruction, arena)
         if step is not None:
             return step
-    value = _evaluator(body, [_reader(view, shape, arena) for view in instruction.operands])
+    return _plain(instruction, arena)
+
+
+def _plain(instruction: Instruction, arena: Array) -> Step:
+    """Any instruction at all, as an expression on whole arrays."""
+    out, body = instruction.out, instruction.body
+    shape = instruction.shape
+    read = [_reader(view, shape, arena) for view in instruction.operands]
+    value = _muted(_evaluator(body, read), [read[i] for i in instruction.muted])
     if out.table is not None or not _injective(out, shape):
         slots = slots_of(out, shape)
 
@@ -178,6 +185,14 @@ def _single(instruction: Instruction, cells: "memoryview[float]") -> Step:
         for view in (instruction.out, *instruction.operands)
     ]
     value, out = _evaluator_of_one(instruction.body, slots[1:], cells), slots[0]
+    if instruction.muted:
+        muted = [slots[1 + i] for i in instruction.muted]
+        whole = value
+
+        def value() -> float:
+            number = whole()
+            quiet = not math.isfinite(number) and any(cells[slot] == 0.0 for slot in muted)
+            return 0.0 if quiet else number
 
     def add() -> None:
         cells[out] += value()
@@ -196,6 +211,21 @@ def _evaluator(body: Body, read: Sequence[Callable[[], Array]]) -> Callable[[], 
         number = np.float64(body)
         return lambda: number
     return _applied(function(body[0]), [_evaluator(part, read) for part in body[1]])
+
+
+def _muted(value: Callable[[], Any], read: Sequence[Callable[[], Array]]) -> Callable[[], Any]:
+    """The value, but 0 where it is inf or nan and one of these is 0."""
+    if not read:
+        return value
+
+    def checked() -> Any:
+        found = value()
+        if np.isfinite(found).all():
+            return found
+        quiet = functools.reduce(np.logical_or, [one() == 0.0 for one in read])
+        return np.where(quiet & ~np.isfinite(found), 0.0, found)
+
+    return checked
 
 
 def _evaluator_of_one(
@@ -258,7 +288,7 @@ def _injective(view: View, shape: tuple[int, ...]) -> bool:
 def _contraction(instruction: Instruction, arena: Array) -> Step | None:
     """A summed product as one matrix product (perhaps many, side by side), if it is one."""
     out, (a, b), shape = instruction.out, instruction.operands, instruction.shape
-    if a.table is not None or b.table is not None or not _injective(out, shape):
+    if any(view.table is not None for view in (out, a, b)) or not _injective(out, shape):
         return None
     roles: dict[str, list[int]] = {"batch": [], "m": [], "n": [], "k": []}
     for axis, strides in enumerate(zip(out.strides, a.strides, b.strides, strict=True)):
@@ -279,9 +309,14 @@ def _contraction(instruction: Instruction, arena: Array) -> Step | None:
     sizes = {role: math.prod(shape[i] for i in axes) for role, axes in roles.items()}
     batch, m, n, k = sizes["batch"], sizes["m"], sizes["n"], sizes["k"]
 
+    muted = bool(instruction.muted)
+
     def multiply() -> None:
         product = left.reshape(batch, m, k) @ right.reshape(batch, k, n)
-        np.add(target, product.reshape(target.shape), out=target)
+        if muted and not np.isfinite(product).all():
+            _plain(instruction, arena)()
+        else:
+            np.add(target, product.reshape(target.shape), out=target)
 
     return multiply
 

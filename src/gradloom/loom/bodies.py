@@ -167,8 +167,7 @@ def handed_on(
         instruction, place: what to differentiate by which operand.
         moving, target: views with an axis for the directions, where there are any.
         directions: how many at once, None for one without an axis of its own.
-        still: what does not move moves nothing: where the slope may be inf at finite numbers
-            (a root, a quotient) a factor of 0 is left out.
+        still: what does not move moves nothing, even by a slope of inf or nan.
     """
     found = slope(instruction, place)
     if found is None:
@@ -176,19 +175,25 @@ def handed_on(
     body, masks = found
     factor = Sketch(len(instruction.operands) + 1)
     share = times(body if isinstance(body, float) else Sketch(body), factor, masks=masks)
-    if still and not _is_plain(body):
-        share = ops.where(ops.equal(factor, 0.0), 0.0, share)
     own = [
         through(view, instruction.shape, directions)
         for view in (*instruction.operands, instruction.out)
     ]
     kept, views = used(share.body, (*own, moving))
+    still_ones = [own[i] for i in instruction.muted if i != place]
+    if still:
+        still_ones.append(moving)
+    muted = tuple(i for i, view in enumerate(views) if any(view is one for one in still_ones))
     shape = instruction.shape if directions is None else (*instruction.shape, directions)
-    return [Instruction(shape, target, kept, views, accumulate=True)]
+    return [Instruction(shape, target, kept, views, accumulate=True, muted=muted)]
 
 
-def _is_plain(body: Body) -> bool:
-    """A number or a factor, as in sums and products: finite wherever the operands are."""
-    while isinstance(body, tuple) and body[0] == "neg":
-        body = body[1][0]
-    return not isinstance(body, tuple)
+def masks(instruction: Instruction, place: int) -> bool:
+    """Whether the derivative by this operand may be a 0 that lets nothing past.
+
+    >>> one = View(0, ())
+    >>> masks(Instruction((), one, ("relu", (0,)), (one,), accumulate=False), 0)
+    True
+    """
+    found = slope(instruction, place)
+    return found is not None and found[1]

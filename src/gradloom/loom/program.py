@@ -33,6 +33,8 @@ class Instruction:
         operands: where they lie.
         accumulate: whether the results are added to what stands there.
         ordered: whether they must be so one by one, in the order of the loop.
+        muted: operands of which a 0 makes a result that is inf or nan 0: what does not move
+            moves nothing, whatever the slope.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +43,7 @@ class Instruction:
     operands: tuple[View, ...]
     accumulate: bool
     ordered: bool = False
+    muted: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         loop = " × ".join(map(str, self.shape)) or "1"

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, symbol_of
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.simplify import simplify
-from gradloom.loom.terms import MINUS, PAIR, SUM, Nodes, flatten, laned_nodes, mixed
+from gradloom.loom.terms import MINUS, PAIR, SUM, Flags, Nodes, flatten, laned_nodes, mixed
 from gradloom.loom.views import Piece, Slots, pieces, tables
 
 _FEW = 8  # terms that may stand in one body
@@ -305,7 +305,7 @@ def _over(body: Body, places: Sequence[Body]) -> Body:
     return body[0], tuple([_over(part, places) for part in body[1]])
 
 
-def _apart(outputs: Nodes, size: int) -> tuple[Nodes, list[Instruction]]:
+def _apart(outputs: Nodes, laned: Flags, size: int) -> tuple[Nodes, list[Instruction]]:
     """A slot for each output: one that occurs again is copied to a new slot from `size` on.
 
     So each has a cotangent of its own.
@@ -313,9 +313,10 @@ def _apart(outputs: Nodes, size: int) -> tuple[Nodes, list[Instruction]]:
     first = np.zeros(len(outputs), dtype=bool)
     first[np.unique(outputs, return_index=True)[1]] = True
     new = np.where(first, outputs, size + np.cumsum(~first) - 1)
-    if first.all():
-        return new, []
-    copies = pieces([new[~first], outputs[~first]])
+    copies = []
+    for which in (~first & laned, ~first & ~laned):
+        if which.any():
+            copies += pieces([new[which], outputs[which]])
     return new, [Instruction(shape, to, 0, (of,), accumulate=False) for shape, (to, of) in copies]
 
 
@@ -338,7 +339,7 @@ def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) ->
     weaver = _Weaver(graph, lanes, strict)
     groups = weaver.group()
     size, instructions = weaver.lay_out(groups)
-    outputs, copies = _apart(weaver.slot[graph.outputs], size)
+    outputs, copies = _apart(weaver.slot[graph.outputs], weaver.laned[graph.outputs], size)
     again = outputs >= size
     size += int(again.sum())
     slot, codes = weaver.slot, weaver.codes

@@ -184,6 +184,19 @@ def test_values_outside_the_model_get_their_gradient_too(x, y):
     assert weights == pytest.approx(plain, rel=1e-9)
 
 
+def test_values_that_only_some_samples_read(x, y):
+    def train(engine):
+        scales, model = [Value(0.5), Value(2.0)], MLP(2, [3, 1], seed=1)
+
+        def scaled(output, target):
+            return mse(output * scales[target > 0], target)
+
+        quietly(model, x, y, loss=scaled, engine=engine, epochs=2)
+        return [scale.grad for scale in scales] + list(model.pack()[0])
+
+    assert train("compiled") == pytest.approx(train("eager"), rel=1e-9)
+
+
 def test_tied_weights(x, y):
     class Tied(Module):
         def __init__(self):
@@ -206,10 +219,13 @@ def test_what_callbacks_change_between_epochs_is_seen(x, y):
 
     class Cool(Callback):
         def on_epoch(self, training):
-            training.model.temperature /= 2
+            training.model.temperature *= 0.9
 
     def train(engine):
-        return quietly(Warm(), x, y, engine=engine, callbacks=[Cool()])["loss"]
+        watch = Watch()
+        history = quietly(Warm(), x, y, engine=engine, callbacks=[Cool(), watch], epochs=20)
+        assert set(watch.engines) == {engine}
+        return history["loss"]
 
     assert train("compiled") == pytest.approx(train("eager"), rel=1e-9)
 

@@ -46,7 +46,7 @@ Function = Callable[[Row, Target], Sequence[Any]]
 
 _WAYS = 16  # as many as are recorded before the plain engine is the better choice
 _ROOM = 1 << 19  # numbers in the arena of a block of lanes: it should stay in cache
-_RUNNERS = 4  # arenas kept for each way, one for each number of lanes
+_RUNNERS = 12  # arenas kept for each way, one for each number of lanes
 
 
 class Lanes:
@@ -54,17 +54,23 @@ class Lanes:
 
     Args:
         function: what to record.
-        leaves: the Values whose numbers `numbers` and whose derivatives `gradient` give, in this
-            order; others that the function reads are appended.
+        parameters: the Values whose numbers the methods are given.
+        row, target: the first sample.
+
+    Attributes:
+        leaves: the parameters and behind them the other Values that the function reads.
+        seen: the digests of all ways that were recorded.
 
     Raises:
         CannotCompileError: from here and from each method, before anything is changed.
     """
 
-    def __init__(self, function: Function, leaves: Sequence[Value], row: Row, target: Target):
-        self.leaves: list[Value] = list(leaves)
+    def __init__(
+        self, function: Function, parameters: Sequence[Value], row: Row, target: Target
+    ) -> None:
+        self.leaves: list[Value] = list(parameters)
         self.seen: set[str] = set()
-        self._places = {id(leaf): place for place, leaf in enumerate(leaves)}
+        self._places = {id(leaf): place for place, leaf in enumerate(parameters)}
         self._function = function
         self._first, self._structure = tree.flatten((row, target))
         raw = [*row, *(target if isinstance(target, list) else [target])]
@@ -77,8 +83,7 @@ class Lanes:
 
     def evaluate(self, columns: Array, numbers: Array) -> Array:
         """The function's results, a row each, for samples that are columns."""
-        found, _ = self._run(columns, numbers, None)
-        return found
+        return self._run(columns, numbers, None)[0]
 
     def differentiate(self, columns: Array, numbers: Array, share: float) -> tuple[Array, Array]:
         """The results, and the derivative of `share` times the sum of the first by every leaf."""
@@ -99,16 +104,17 @@ class Lanes:
                     "the model, loss or penalty reads plain numbers that change with the updates"
                 )
             self._ways.clear()
+            self.seen.clear()
         self._keep(way)
 
     def _run(self, columns: Array, numbers: Array, share: float | None) -> tuple[Array, Array]:
         if len(self._ways) == 1:  # in the hope that all samples take it
-            every = np.arange(columns.shape[1])
-            done = self._blocks([(self._ways[0], every)], columns, numbers, share)
+            groups = [(self._ways[0], np.arange(columns.shape[1]))]
+            done = self._blocks(groups, columns, numbers, share, sure=False)
             if done is not None:
                 return done
         groups = self._sorted(columns, numbers)
-        done = self._blocks(groups, columns, numbers, share)
+        done = self._blocks(groups, columns, numbers, share, sure=True)
         assert done is not None
         return done
 
@@ -118,20 +124,31 @@ class Lanes:
         columns: Array,
         numbers: Array,
         share: float | None,
+        *,
+        sure: bool,
     ) -> tuple[Array, Array] | None:
-        """The results of every group, block by block; None if a sample takes another way."""
+        """The results of every group and the gradient; None if a sample takes another way.
+
+        Once they are sorted the ways are sure: what rounding puts on either side of a branch is
+        right on both.
+        """
         found = np.empty((groups[0][0].outputs, columns.shape[1]))
         gradient = np.zeros(len(self.leaves))
         for way, group in groups:
+            at = self._at(way, numbers)
             for first in range(0, len(group), way.block):
                 block = group[first : first + way.block]
-                results, held = way.run(columns[:, block], numbers[way.order], share)
-                if not held.all():
+                found[:, block], held = way.run(columns[:, block], at, share)
+                if not (sure or held.all()):
                     return None
-                found[:, block] = results
                 if share is not None:
                     gradient[way.order] += way.gradient
         return found, gradient
+
+    def _at(self, way: "_Way", numbers: Array) -> Array:
+        """The numbers that a way's program reads, from those of the parameters."""
+        others = [leaf.data for leaf in self.leaves[len(numbers) :]]
+        return (np.concatenate([numbers, others]) if others else numbers)[way.order]
 
     def _sorted(self, columns: Array, numbers: Array) -> "list[tuple[_Way, Places]]":
         """The samples by their ways, in an order that depends on the batch alone."""
@@ -142,7 +159,7 @@ class Lanes:
             if tried == len(self._ways):
                 self._keep(self._record(columns[:, left[0]].tolist()))
             way, tried = self._ways[tried], tried + 1
-            held = way.holds(columns[:, left], numbers)
+            held = way.holds(columns[:, left], self._at(way, numbers))
             if held.any():
                 groups.append((way, left[held]))
             left = left[~held]
@@ -168,14 +185,14 @@ class Lanes:
     def _keep(self, way: "_Way") -> None:
         """Takes a new way up, if it is not one too many and gives the plain engine's numbers."""
         if len(self.seen | {way.digest}) > _WAYS:
-            site = way.parting(self._ways)
             raise CannotCompileError(
-                f"samples take more than {_WAYS} ways, because {site.kind} decides at "
-                f"{site.file}:{site.line}; write {site.remedy} there"
+                f"samples take more than {_WAYS} ways{way.parting(self._ways)}"
             )
+        if any(way.outputs != known.outputs for known in self._ways):
+            raise CannotCompileError("samples give outputs of different sizes")
         sample = np.array(way.sample)[:, None]
-        numbers = np.array([leaf.data for leaf in self.leaves])
-        results, _ = way.run(sample, numbers[way.order], None)
+        at = np.array([self.leaves[place].data for place in way.order])
+        results, _ = way.run(sample, at, None)
         plain = [kind(number) for kind, number in zip(self._kinds, way.sample, strict=True)]
         wanted = [primal(y) for y in self._function(*tree.unflatten(self._structure, plain))]
         if not np.allclose(results[:, 0], wanted, rtol=1e-9, atol=1e-9, equal_nan=True):
@@ -230,41 +247,51 @@ class _Way:
 
     @property
     def block(self) -> int:
-        """How many lanes to run at once."""
-        return max(1, _ROOM // len(self._forward.template))
+        """How many lanes to run at once, a power of 2."""
+        return 1 << max(1, _ROOM // len(self._forward.template)).bit_length() - 1
 
     def run(
         self, columns: Array, numbers: Array, share: float | None
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """The results, and which of the samples take this way."""
-        lanes = columns.shape[1]
+        """The results, and which of the samples take this way.
+
+        Where samples may part, the number of lanes is rounded up to a power of 2, so that few
+        arenas serve groups of all sizes; the lanes too many repeat a sample and have no share.
+        """
+        count = columns.shape[1]
+        lanes = 1 << (count - 1).bit_length() if self.decisions else count
+        if lanes > count:
+            spare = columns[:, -1:].repeat(lanes - count, axis=1)
+            columns = np.concatenate([columns, spare], axis=1)
         runner = self._runner(lanes, backward=share is not None)
         inputs: Any = columns
         if share is not None:
-            loss = self._forward.outputs[0]
-            if self._forward.laned[loss]:
-                inputs = np.concatenate([columns, np.full((1, lanes), share)])
+            shares = np.zeros((1, lanes))
+            shares[0, :count] = share
+            if self._forward.laned[self._forward.outputs[0]]:
+                inputs = np.concatenate([columns, shares])
             else:  # a loss that does not look at the samples
-                inputs = [*columns, share * lanes]
+                inputs = [*columns, share * count]
         results = runner.run(inputs, numbers)
         if share is not None:
             self.gradient = runner.read_shared(self._backward[1])
-        return results, self._held(runner, lanes)
+        return results[:, :count], self._held(runner, lanes)[:count]
 
     def holds(self, columns: Array, numbers: Array) -> NDArray[np.bool_]:
         """Which of the samples take this way."""
-        held = [
-            self.run(columns[:, first : first + self.block], numbers[self.order], None)[1]
-            for first in range(0, columns.shape[1], self.block)
-        ]
-        return np.concatenate(held)
+        starts = range(0, columns.shape[1], self.block)
+        blocks = [columns[:, first : first + self.block] for first in starts]
+        return np.concatenate([self.run(block, numbers, None)[1] for block in blocks])
 
-    def parting(self, others: "Sequence[_Way]") -> Site:
-        """Where this way parts from the last of the others."""
+    def parting(self, others: "Sequence[_Way]") -> str:
+        """Where this way parts from the last of the others, and what to write there instead."""
         known = others[-1].decisions if others else []
-        pairs = zip_longest(self.decisions, known)
-        first = next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), -1)
-        return self._sites[min(first, len(self._sites) - 1)]
+        pairs = enumerate(zip_longest(self.decisions, known))
+        parting = [i for i, (ours, theirs) in pairs if ours != theirs and i < len(self._sites)]
+        if not parting:
+            return ""
+        site = self._sites[parting[0]]
+        return f", because {site.kind} decides at {site.file}:{site.line}; write {site.remedy}"
 
     def _held(self, runner: Runner, lanes: int) -> NDArray[np.bool_]:
         if not self._forward.guards:
@@ -329,13 +356,10 @@ class CompiledEngine(Engine):
                 lanes.look_again(moved=True)
         numbers, grads = self._home()
         columns = self._columns[:, batch]
-        found, gradient = self._samples.differentiate(
-            columns, _with_others(numbers, self._samples), 1 / len(batch)
-        )
+        found, gradient = self._samples.differentiate(columns, numbers, 1 / len(batch))
         shares = [(self._samples, gradient)]
         if self._penalty:
-            at = _with_others(numbers, self._penalty)
-            shares.append((self._penalty, self._penalty.differentiate(_NOTHING, at, 1.0)[1]))
+            shares.append((self._penalty, self._penalty.differentiate(_NOTHING, numbers, 1.0)[1]))
         if self._packed:
             grads[:] = 0.0
         else:
@@ -364,9 +388,7 @@ class CompiledEngine(Engine):
             self._task.optimizer.step()
 
     def judge(self, samples: Samples) -> tuple[float, list[Output]]:
-        numbers, _ = self._home()
-        at = _with_others(numbers, self._samples)
-        found = self._samples.evaluate(_columns(samples), at)
+        found = self._samples.evaluate(_columns(samples), self._home()[0])
         return float(found[0].sum()), self._plain(found)
 
     def state(self) -> list[list[str]]:
@@ -409,8 +431,8 @@ def predict(model: Module, rows: Sequence[Row]) -> list[Output]:
 
     try:
         lanes = Lanes(outputs, model.parameters(), rows[0], 0.0)
-        at = np.array([leaf.data for leaf in lanes.leaves])
-        found = lanes.evaluate(_columns((list(rows), [0.0] * len(rows))), at)
+        numbers = np.array([parameter.data for parameter in model.parameters()])
+        found = lanes.evaluate(_columns((list(rows), [0.0] * len(rows))), numbers)
     except CannotCompileError:
         return [plain_output(model(row)) for row in rows]
     return found[0].tolist() if bare else found.T.tolist()  # type: ignore[no-any-return]
@@ -423,12 +445,6 @@ def _columns(samples: Samples) -> Array:
     """A column a sample: the numbers of its row, then those of its target."""
     rows, targets = (np.array(part, dtype=np.float64) for part in samples)
     return np.ascontiguousarray(np.column_stack([rows, targets]).T)
-
-
-def _with_others(numbers: Array, lanes: Lanes) -> Array:
-    """The numbers of all leaves, from those of the parameters among them."""
-    others = [leaf.data for leaf in lanes.leaves[len(numbers) :]]
-    return np.concatenate([numbers, others]) if others else numbers
 
 
 def _norm(grads: Array) -> float:

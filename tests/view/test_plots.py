@@ -113,10 +113,10 @@ def test_numbers_are_drawn_as_a_surface_with_a_scale():
     assert pixels(figure).size
 
 
-def test_the_scale_of_a_surface_has_round_numbers():
-    figure = decision_boundary(
-        lambda rows: [sum(row) for row in rows], [[0.13, 0.0], [9.7, 1.1]], [0.0, 9.0]
-    )
+def test_the_scale_of_a_surface_has_round_numbers_and_a_name():
+    x, y = [[0.13, 0.0], [9.7, 1.1]], [0.0, 9.0]
+    figure = decision_boundary(lambda rows: [sum(row) for row in rows], x, y, target="price, $")
+    assert figure.axes[1].get_ylabel() == r"price, \$"
     ticks = figure.axes[1].get_yticks()
     assert len(ticks) > 3
     assert np.allclose(ticks * 2, np.round(ticks * 2))

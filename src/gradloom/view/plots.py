@@ -74,6 +74,7 @@ def decision_boundary(
     y: Sequence[float],
     *,
     names: Sequence[str] = ("x", "y"),
+    target: str = "",
     classes: Sequence[str] | None = None,
     test: Sequence[bool] | None = None,
     resolution: int = 60,
@@ -85,6 +86,7 @@ def decision_boundary(
         x: n rows of two numbers.
         y: n class indices, or n numbers.
         names: of the two inputs.
+        target: what the numbers are, beside their scale; nothing by default.
         classes: the names of the k classes; None where `predict` gives numbers.
         test: for each sample, whether it is one to test on; those get a dark rim.
         resolution: points along each side of the grid on which `predict` is asked.
@@ -112,7 +114,7 @@ def decision_boundary(
         both = np.append(surface, numbers)
         levels = MaxNLocator(20).tick_values(both.min(), both.max())
         filled = axes.contourf(across, up, surface[..., 0], levels=levels, cmap="viridis")
-        figure.colorbar(filled, ax=axes, ticks=MaxNLocator(6))
+        figure.colorbar(filled, ax=axes, ticks=MaxNLocator(6), label=_plain(target, 40))
         colors = colormaps["viridis"]((numbers - levels[0]) / (levels[-1] - levels[0]))
     else:
         palette = _palette(len(classes))

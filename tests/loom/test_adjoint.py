@@ -15,7 +15,7 @@ def backward(f: object, *args: object) -> list[str]:
 
 def test_nothing_goes_back_through_what_is_only_read_detached() -> None:
     steps = backward(lambda xs: xs[0] * gl.detach(gl.max(xs)), [1.0, 2.0, 3.0])
-    assert len(steps) == 1
+    assert not any("equal" in step for step in steps)  # of which the slope of max is made
 
 
 def test_nothing_goes_back_to_what_no_input_moves() -> None:

@@ -5,8 +5,10 @@ way of `matmul`; everything else is a whole-array expression. There is no loop o
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +23,8 @@ from gradloom.loom.views import View, slots_of
 
 Array = NDArray[np.float64]
 Step = Callable[[], None]
+# A step on single numbers: a function, the cell for its result, and the cells of its operands.
+_Line = tuple[Callable[..., float], int, tuple[int, ...]]
 
 
 class Runner:
@@ -47,21 +51,28 @@ class Runner:
         self.program = program
         self.lanes = lanes
         size = len(program.template)
-        self._template = program.template
-        if lanes is not None:
-            self._template = np.concatenate([program.template, program.template.repeat(lanes)])
-        self.arena = self._template.copy()
-        self._shared = self.arena[:size]
-        self._laned = self.arena[size:].reshape(size, lanes or 0)
+        end = size * (1 + (lanes or 0))
         self._all_laned = bool(program.laned[program.inputs].all())
         lowered = program.instructions
         if lanes is not None:
             lowered = [_with_lanes(one, program, lanes) for one in program.instructions]
-        self._sums = _added_to(lowered, len(self.arena))
-        cells: Any = self.arena.data
-        self._steps = [
-            _step(one, self.arena) if one.shape else _single(one, cells) for one in lowered
-        ]
+        scribe = _Scribe(end)
+        stretches: list[tuple[list[Instruction], list[_Line]]] = []
+        for single, stretch in itertools.groupby(lowered, key=lambda one: not one.shape):
+            ones = list(stretch)
+            stretches.append(([], scribe.write(ones)) if single else (ones, []))
+        behind = np.array(scribe.behind, dtype=np.float64)
+        laned = program.template.repeat(lanes or 0)
+        self._template = np.concatenate([program.template, laned, behind])
+        self.arena = self._template.copy()
+        self._shared = self.arena[:size]
+        self._laned = self.arena[size:end].reshape(size, lanes or 0)
+        self._sums = _added_to(lowered, end)
+        self._steps: list[Step] = []
+        for instructions, tape in stretches:
+            self._steps += [_step(one, self.arena) for one in instructions]
+            if tape:
+                self._steps.append(functools.partial(_run_tape, tape, self.arena.data))
 
     def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array:
         """The outputs for these inputs, with the parameters as they are now.
@@ -178,31 +189,6 @@ def _plain(instruction: Instruction, arena: Array) -> Step:
     return reduce_in_order if instruction.ordered and summed else reduce
 
 
-def _single(instruction: Instruction, cells: "memoryview[float]") -> Step:
-    """An instruction on single numbers, without the ado of arrays; see `_step`."""
-    slots = [
-        view.offset if view.table is None else int(view.table)
-        for view in (instruction.out, *instruction.operands)
-    ]
-    value, out = _evaluator_of_one(instruction.body, slots[1:], cells), slots[0]
-    if instruction.muted:
-        muted = [slots[1 + i] for i in instruction.muted]
-        whole = value
-
-        def value() -> float:
-            number = whole()
-            quiet = not math.isfinite(number) and any(cells[slot] == 0.0 for slot in muted)
-            return 0.0 if quiet else number
-
-    def add() -> None:
-        cells[out] += value()
-
-    def store() -> None:
-        cells[out] = value()
-
-    return add if instruction.accumulate else store
-
-
 def _evaluator(body: Body, read: Sequence[Callable[[], Array]]) -> Callable[[], Any]:
     """What a body comes to, whenever called."""
     if isinstance(body, int):
@@ -228,19 +214,6 @@ def _muted(value: Callable[[], Any], read: Sequence[Callable[[], Array]]) -> Cal
     return checked
 
 
-def _evaluator_of_one(
-    body: Body, slots: Sequence[int], cells: "memoryview[float]"
-) -> Callable[[], float]:
-    """What a body of single numbers comes to, whenever called."""
-    if isinstance(body, int):
-        slot = slots[body]
-        return lambda: cells[slot]
-    if isinstance(body, float):
-        return lambda: body
-    parts = [_evaluator_of_one(part, slots, cells) for part in body[1]]
-    return _applied(OPS[body[0]].evaluate, parts)
-
-
 def _applied(f: Callable[..., Any], parts: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
     if len(parts) == 1:
         (one,) = parts
@@ -249,6 +222,79 @@ def _applied(f: Callable[..., Any], parts: Sequence[Callable[[], Any]]) -> Calla
         left, right = parts
         return lambda: f(left(), right())
     return lambda: f(*[part() for part in parts])
+
+
+class _Scribe:
+    """Writes instructions on single numbers down as steps: see `_run_tape`.
+
+    The numbers in their bodies, and what their inner operations come to, have cells behind the
+    arena.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.behind: list[float] = []
+        # What to do for a body: steps with operands by place, and cells behind the arena as ~cell.
+        self._known: dict[int, list[_Line]] = {}
+
+    def write(self, instructions: Iterable[Instruction]) -> list[_Line]:
+        """The steps of some instructions in a row."""
+        tape: list[_Line] = []
+        for one in instructions:
+            lines = self._known.get(id(one.body))
+            if lines is None:
+                lines = []
+                self._spell(one.body, lines)
+                self._known[id(one.body)] = lines
+            slots = [
+                view.offset if view.table is None else int(view.table.item())
+                for view in (*one.operands, one.out)
+            ]
+            for evaluate, to, operands in lines:
+                cells = tuple([slots[i] if i >= 0 else ~i for i in operands])
+                tape.append((evaluate, ~to, cells))
+            evaluate, _, cells = tape.pop()  # the outermost, which goes where the result does
+            out = slots[-1]
+            if not one.accumulate and not one.muted:
+                tape.append((evaluate, out, cells))
+                continue
+            result = ~lines[-1][1]
+            tape.append((evaluate, result, cells))
+            if one.muted:
+                tape.append((_quiet, result, (result, *[slots[i] for i in one.muted])))
+            tape.append((operator.add, out, (out, result)))
+        return tape
+
+    def _spell(self, body: Body, lines: list[_Line]) -> None:
+        """Append the steps of a body; the last of them is the outermost."""
+        symbol, parts = body if isinstance(body, tuple) else ("", (body,))
+        operands = []
+        for part in parts:
+            if isinstance(part, int):
+                operands.append(part)
+            elif isinstance(part, float):
+                operands.append(self._cell(part))
+            else:
+                self._spell(part, lines)
+                operands.append(lines[-1][1])
+        evaluate = OPS[symbol].evaluate if symbol else operator.pos
+        lines.append((evaluate, self._cell(0.0), tuple(operands)))
+
+    def _cell(self, number: float) -> int:
+        self.behind.append(number)
+        return ~(self.size + len(self.behind) - 1)
+
+
+def _quiet(number: float, *muted: float) -> float:
+    """The number, but 0 if it is inf or nan and one of the others is 0."""
+    return number if math.isfinite(number) or all(muted) else 0.0
+
+
+def _run_tape(tape: list[_Line], cells: Any) -> None:
+    """Instructions on single numbers, without the ado of arrays."""
+    read = cells.__getitem__
+    for evaluate, to, operands in tape:
+        cells[to] = evaluate(*map(read, operands))
 
 
 def _added_to(instructions: Sequence[Instruction], size: int) -> NDArray[np.int64] | slice:

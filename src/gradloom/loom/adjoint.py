@@ -13,9 +13,9 @@ matrix product two. The derivative is the rule from the table, run on the operan
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.bodies import behind, handed_on, masks, slots_behind
+from gradloom.loom.bodies import behind, depends, handed_on, masks, slots_behind
 from gradloom.loom.program import Program
-from gradloom.loom.views import slots_of
+from gradloom.loom.views import place_of
 
 
 def adjoint(
@@ -42,31 +42,32 @@ def adjoint(
     active[wanted] = True
     touched = []
     for instruction in program.instructions:
-        moves = [bool(active[slots_of(v, instruction.shape)].any()) for v in instruction.operands]
+        moves = [
+            bool(active[place_of(view, instruction.shape)].any()) and depends(instruction, place)
+            for place, view in enumerate(instruction.operands)
+        ]
         touched.append(moves)
         if any(moves):
-            active[slots_of(instruction.out, instruction.shape)] = True
+            active[place_of(instruction.out, instruction.shape)] = True
     reached = np.zeros(size, dtype=bool)  # something that is handed in depends on it
     reached[program.outputs] = True
     certain = reached.copy()  # and no mask stands between
     backward = []
     for instruction, moves in zip(reversed(program.instructions), reversed(touched), strict=True):
-        results = reached[slots_of(instruction.out, instruction.shape)]
+        results = reached[place_of(instruction.out, instruction.shape)]
         if not results.any():
             continue
         # Where nothing arrives the cotangent is 0, and a slope of inf must not make it nan.
-        arrives = bool(certain[slots_of(instruction.out, instruction.shape)].all())
+        arrives = bool(certain[place_of(instruction.out, instruction.shape)].all())
         still = directions is not None or not arrives
         for place, move in enumerate(moves):
             if move:
                 above = behind(instruction.out, size, directions)
                 target = behind(instruction.operands[place], size, directions)
-                steps = handed_on(instruction, place, above, target, directions, still=still)
-                if steps:  # nothing goes through detach and its like
-                    below = slots_of(instruction.operands[place], instruction.shape)
-                    reached[below] = True
-                    certain[below] |= arrives and not masks(instruction, place)
-                backward += steps
+                below = place_of(instruction.operands[place], instruction.shape)
+                reached[below] = True
+                certain[below] |= arrives and not masks(instruction, place)
+                backward += handed_on(instruction, place, above, target, directions, still=still)
     count = directions or 1
     template = np.concatenate([program.template, np.zeros(size * count)])
     return Program(

@@ -5,6 +5,7 @@ derivative as an expression over the operands of the instruction, which is all t
 a tangent needs.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,17 +134,6 @@ def through(view: View, shape: tuple[int, ...], directions: int | None) -> View:
     return View(view.offset, (*view.strides, 0), table)
 
 
-def used(body: Body, operands: tuple[View, ...]) -> tuple[Body, tuple[View, ...]]:
-    """The body over those operands alone that occur in it.
-
-    >>> used(("exp", (1,)), (View(5, ()), View(6, ())))
-    (('exp', (0,)), (View(offset=6, strides=(), table=None),))
-    """
-    order: dict[int, int] = {}
-    renumbered = _renumbered(body, order)
-    return renumbered, tuple(operands[i] for i in order)
-
-
 def _renumbered(body: Body, order: dict[int, int]) -> Body:
     if isinstance(body, float):
         return body
@@ -169,23 +159,63 @@ def handed_on(
         directions: how many at once, None for one without an axis of its own.
         still: what does not move moves nothing, even by a slope of inf or nan.
     """
-    found = slope(instruction, place)
+    count = len(instruction.operands)
+    found = _pattern(_Text(instruction.body), place, count, instruction.accumulate)
     if found is None:
         return []
-    body, masks = found
-    factor = Sketch(len(instruction.operands) + 1)
-    share = times(body if isinstance(body, float) else Sketch(body), factor, masks=masks)
-    own = [
+    body, order = found
+    every = [
         through(view, instruction.shape, directions)
         for view in (*instruction.operands, instruction.out)
     ]
-    kept, views = used(share.body, (*own, moving))
-    still_ones = [own[i] for i in instruction.muted if i != place]
+    every.append(moving)
+    still_ones = [i for i in instruction.muted if i != place]
     if still:
-        still_ones.append(moving)
-    muted = tuple(i for i, view in enumerate(views) if any(view is one for one in still_ones))
+        still_ones.append(count + 1)
+    muted = tuple([order.index(i) for i in still_ones if i in order])
     shape = instruction.shape if directions is None else (*instruction.shape, directions)
-    return [Instruction(shape, target, kept, views, accumulate=True, muted=muted)]
+    views = tuple([every[i] for i in order])
+    return [Instruction(shape, target, body, views, accumulate=True, muted=muted)]
+
+
+class _Text:
+    """A body that is equal to one written alike: of 1 and 1.0 one is an operand."""
+
+    __slots__ = ("body", "text")
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.text = repr(body)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Text) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _pattern(
+    written: _Text, place: int, count: int, accumulate: bool
+) -> tuple[Body, tuple[int, ...]] | None:
+    """The slope times what moves, as a body, and which operands it reads.
+
+    They are the instruction's own, its result, and what moves.
+    """
+    views = (View(0, ()),) * count
+    found = slope(Instruction((), View(0, ()), written.body, views, accumulate), place)
+    if found is None:
+        return None
+    body, masks = found
+    share = times(body if isinstance(body, float) else Sketch(body), Sketch(count + 1), masks=masks)
+    order: dict[int, int] = {}
+    return _renumbered(share.body, order), tuple(order)
+
+
+def depends(instruction: Instruction, place: int) -> bool:
+    """Whether the derivative by this operand is any but 0, as it is of `detach`."""
+    text, count = _Text(instruction.body), len(instruction.operands)
+    return _pattern(text, place, count, instruction.accumulate) is not None
 
 
 def masks(instruction: Instruction, place: int) -> bool:
@@ -195,5 +225,10 @@ def masks(instruction: Instruction, place: int) -> bool:
     >>> masks(Instruction((), one, ("relu", (0,)), (one,), accumulate=False), 0)
     True
     """
-    found = slope(instruction, place)
+    return _masks(_Text(instruction.body), place, len(instruction.operands))
+
+
+@functools.lru_cache(maxsize=4096)
+def _masks(written: _Text, place: int, count: int) -> bool:
+    found = slope(Instruction((), View(0, ()), written.body, (View(0, ()),) * count, True), place)
     return found is not None and found[1]

@@ -69,6 +69,8 @@ def common(lists: Sequence[Slots]) -> Piece:
     >>> shape, [view.strides for view in views]
     ((2, 3), [(3, 1), (1, 0)])
     """
+    if len(lists[0]) == 1:
+        return (), [View(slots.item(), ()) for slots in lists]
     found = [axes_of(slots) for slots in lists]
     sizes = {1, len(lists[0])}
     kept: list[Axes | None] = []
@@ -109,7 +111,7 @@ def pieces(lists: Sequence[Slots], row: int = 1, most: int = 4) -> list[Piece]:
     """
     size = len(lists[0])
     found = [common(lists)]
-    if not tables(found):
+    if size == 1 or not tables(found):
         return found
     if 1 < row < size:
         bounds = _cuts([slots[:row] for slots in lists], most)
@@ -179,6 +181,11 @@ def slots_of(view: View, shape: tuple[int, ...]) -> Slots:
     for axis, (size, stride) in enumerate(zip(shape, view.strides, strict=True)):
         total += (np.arange(size) * stride).reshape(-1, *[1] * (len(shape) - axis - 1))
     return total
+
+
+def place_of(view: View, shape: tuple[int, ...]) -> Slots | int:
+    """What to index an arena with for all elements: of one alone its slot."""
+    return slots_of(view, shape) if shape or view.table is not None else view.offset
 
 
 def _spans(axes: Axes) -> list[int]:

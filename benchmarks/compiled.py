@@ -9,7 +9,7 @@ Gaussians, and an Asian option over 1,000 paths. Each is run
   path is recorded and all are lanes, `gl.vmap`), then `backward()` on the result;
 - by the program behind that alone: recorded, woven, reversed, and replayed with NumPy, derivatives
   left in an array;
-- by PyTorch and by JAX (`jit`), vectorised by hand as one would write it for them;
+- by PyTorch (eager) and by JAX (`jit`), vectorised by hand as one would write it for them;
 - by PyTorch and by JAX from the same scalar loops as ours, up to a time limit (of the option all
   paths at once: each number in the loop is an array of 1,000).
 
@@ -595,11 +595,11 @@ def main() -> None:
     if options.quick:
         rounds, seconds, sizes = 1, 0.0, (SIZES[0] // 10, SIZES[1] // 10)
     versions = installed()
+    known = {ENGINES[name][1]: version for name, version in versions.items()}
+    told = ", ".join(f"{name} {version}" for name, version in known.items())
     print(
-        f"Python {platform.python_version()}, {platform.machine()}, NumPy {np.__version__},",
-        end=" ",
+        f"Python {platform.python_version()}, {platform.machine()}, numpy {np.__version__}, {told}"
     )
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print(f"one thread; medians of {rounds} processes")
     figures: dict[str, Any] = {"versions": versions, "cases": {}}
     for case in [options.case] if options.case else CASES:

@@ -5,9 +5,9 @@ adjoint leaves the gradient in the array that all parameters share, and the opti
 array. So Python's work in an update does not grow with the network or the batch.
 
 A recording holds for the samples that take the same way through every branch. Where samples part,
-each way is recorded, and a batch is sorted by them first. Nothing goes stale unnoticed: what a
-recording is given besides the sample and the parameters is looked at again after the first update
-and before every epoch, and a recording is trusted only if it gives the plain engine's numbers.
+each way is recorded, and a batch is sorted by them first. A recording is trusted only if it gives
+the plain engine's numbers. What it was given besides the sample and the parameters (an attribute, a
+number outside) is looked at again after the first update and between epochs.
 """
 
 import hashlib
@@ -346,7 +346,7 @@ class CompiledEngine(Engine):
             self._penalty = Lanes(lambda *_: [penalty(parameters)], parameters, [0.0], 0.0)
             self._recorded.append(self._penalty)
 
-    def start_epoch(self) -> None:
+    def look_again(self) -> None:
         for lanes in self._recorded:
             lanes.look_again(moved=False)
 

@@ -64,8 +64,8 @@ class Engine(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def start_epoch(self) -> None:
-        """Before the batches of an epoch."""
+    def look_again(self) -> None:
+        """Takes note of what may have changed beside the parameters."""
 
     @abstractmethod
     def learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
@@ -107,7 +107,7 @@ class EagerEngine(Engine):
     def __init__(self, task: Task) -> None:
         self._task = task
 
-    def start_epoch(self) -> None:
+    def look_again(self) -> None:
         pass
 
     def learn(self, batch: Sequence[int], outputs: list[Output]) -> float:

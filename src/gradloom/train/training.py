@@ -78,6 +78,9 @@ class Training:
         # A checkpoint is taken last, when the other callbacks have seen the epoch.
         self._callbacks = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
         self._rng = rng
+        # Whether code that is not ours runs between updates, and may change what the model reads.
+        guests = [*self._callbacks, *metrics.values(), task.optimizer, schedule]
+        self._foreign = any(guest is not None and not _is_ours(guest) for guest in guests)
 
     @property
     def epoch(self) -> int:
@@ -160,7 +163,8 @@ class Training:
         if self._rng:
             self._rng.shuffle(order)
         outputs: list[Output] = []
-        self._work(lambda engine: engine.start_epoch())
+        if self._foreign or self.epoch.bit_count() <= 1:  # if not, ever more rarely
+            self._work(lambda engine: engine.look_again())
         losses = norms = 0.0
         for first in range(0, self.size, self._batch_size):
             batch = order[first : first + self._batch_size]
@@ -282,3 +286,8 @@ class Training:
     def _remembering(self) -> list[Callback]:
         """The callbacks that have a state to keep."""
         return [callback for callback in self._callbacks if callback.state()]
+
+
+def _is_ours(guest: object) -> bool:
+    """Whether a function, or the class of an object, is part of this package."""
+    return str(getattr(guest, "__module__", "")).startswith("gradloom.")

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         load_model,
         save_model,
     )
-    from gradloom.transforms import Compiled, compile, vmap
+    from gradloom.transforms import Compiled, compile, sparsity, vmap
 
 __version__ = "0.1.0"
 
@@ -144,6 +144,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sparsity",
     "sqrt",
     "square",
     "sum",
@@ -168,6 +169,7 @@ _LATER = {
     "load_model": ("gradloom.train", "load_model"),
     "nn": ("gradloom.nn", None),
     "save_model": ("gradloom.train", "save_model"),
+    "sparsity": ("gradloom.transforms", "sparsity"),
     "vmap": ("gradloom.transforms", "vmap"),
 }
 

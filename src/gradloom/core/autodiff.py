@@ -107,6 +107,12 @@ def _is_zero(tangent: Scalar) -> bool:
     return type(tangent) is float and tangent == 0.0
 
 
+def _derived(f: Callable[..., Any], kind: str, *argnums: Any) -> Callable[..., Any] | None:
+    """The derivative of a function that derives itself, as compiled ones do; else None."""
+    derive = getattr(type(f), "_derive", None)
+    return None if derive is None else derive(f, kind, *argnums)
+
+
 def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[[Any], list[Any]]]:
     """f(*args), and what turns cotangents of the result's leaves into those of every argument."""
     level = new_level()
@@ -161,19 +167,26 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     >>> y, pullback([1.0, 0.0]), pullback([0.0, 1.0])
     ([12.0, 7.0], (4.0, 3.0), (1.0, 1.0))
     """
+    if (derived := _derived(f, "vjp")) is not None:
+        return f(*primals), functools.partial(derived, list(primals))
     result, pull = _reverse(f, primals)
     _, structure = tree.flatten(result)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        leaves = tree.leaves_like(structure, cotangent)
-        if leaves is None:
-            raise ShapeError(
-                f"the cotangent must be structured like the result, {tree.describe(structure)}, "
-                f"not like {tree.describe(tree.flatten(cotangent)[1])}"
-            )
-        return tuple(pull(leaves))
+        return tuple(pull(check_cotangent(structure, cotangent)))
 
     return result, pullback
+
+
+def check_cotangent(structure: tree.Structure, cotangent: Any) -> list[Any]:
+    """The leaves of a cotangent, which must be structured like the result."""
+    leaves = tree.leaves_like(structure, cotangent)
+    if leaves is None:
+        raise ShapeError(
+            f"the cotangent must be structured like the result, {tree.describe(structure)}, "
+            f"not like {tree.describe(tree.flatten(cotangent)[1])}"
+        )
+    return leaves
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -193,14 +206,11 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> jvp(lambda x, y: x * y, (3.0, 4.0), (1.0, 0.0))
     (12.0, 4.0)
     """
+    if (derived := _derived(f, "jvp")) is not None:
+        return derived(list(primals), list(tangents))  # type: ignore[no-any-return]
     level = new_level()
     leaves, shape = tree.flatten(list(primals))
-    moves = tree.leaves_like(shape, list(tangents))
-    if moves is None:
-        raise ShapeError(
-            f"tangents must be structured like the primals, {tree.describe(shape)}, "
-            f"not like {tree.describe(tree.flatten(list(tangents))[1])}"
-        )
+    moves = check_tangents(shape, list(tangents))
     inputs = [Dual(x, level, t) for x, t in zip(leaves, moves, strict=True)]
     outputs, result_shape = tree.flatten(f(*tree.unflatten(shape, inputs)))
     mine = [isinstance(y, Dual) and y._level == level for y in outputs]
@@ -209,7 +219,18 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     return tree.unflatten(result_shape, values), tree.unflatten(result_shape, rates)
 
 
-def _pick(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int]) -> Any:
+def check_tangents(shape: tree.Structure, tangents: list[Any]) -> list[Any]:
+    """The leaves of tangents, which must be structured like the primals."""
+    moves = tree.leaves_like(shape, tangents)
+    if moves is None:
+        raise ShapeError(
+            f"tangents must be structured like the primals, {tree.describe(shape)}, "
+            f"not like {tree.describe(tree.flatten(tangents)[1])}"
+        )
+    return moves
+
+
+def pick(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int]) -> Any:
     """`f` as a function of the chosen arguments alone, and those arguments."""
     chosen = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
     for i in chosen:
@@ -231,14 +252,14 @@ def _pick(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[
     return picked, [args[i] for i in chosen]
 
 
-def _pick_one(f: Callable[..., Any], args: tuple[Any, ...], argnum: int) -> Any:
-    """`_pick` for one argument."""
+def pick_one(f: Callable[..., Any], args: tuple[Any, ...], argnum: int) -> Any:
+    """`pick` for one argument."""
     if isinstance(argnum, Sequence):
         raise ArgumentError(
             f"argnum={argnum} must be one argument's number here; take them one after another, "
             "or pass the arguments as one list"
         )
-    return _pick(f, args, argnum)
+    return pick(f, args, argnum)
 
 
 def value_and_grad(
@@ -258,19 +279,27 @@ def value_and_grad(
     (9.0, 6.0)
     """
 
+    if (derived := _derived(f, "value_and_grad", argnums)) is not None:
+        return derived
+
     @functools.wraps(f, updated=())
     def both(*args: Any, **options: Any) -> tuple[Any, Any]:
-        picked, some = _pick(functools.partial(f, **options), args, argnums)
+        picked, some = pick(functools.partial(f, **options), args, argnums)
         result, pull = _reverse(picked, some)
-        if not tree.is_leaf(result):
-            raise ShapeError(
-                f"grad needs a function with one number as its result; {tree.name(f)} returned "
-                f"{tree.describe(tree.flatten(result)[1])}: use jacobian, or return one entry"
-            )
+        check_number(f, tree.flatten(result)[1])
         found = pull([1.0])
         return result, tuple(found) if isinstance(argnums, Sequence) else found[0]
 
     return both
+
+
+def check_number(f: Callable[..., Any], structure: tree.Structure) -> None:
+    """The result of `f` must be one number."""
+    if structure is not None:
+        raise ShapeError(
+            f"grad needs a function with one number as its result; {tree.name(f)} returned "
+            f"{tree.describe(structure)}: use jacobian, or return one entry"
+        )
 
 
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -298,6 +327,9 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     [3.0, 1.0]
     """
 
+    if (derived := _derived(f, "grad", argnums)) is not None:
+        return derived
+
     @functools.wraps(f, updated=())
     def derivative(*args: Any, **options: Any) -> Any:
         return value_and_grad(f, argnums)(*args, **options)[1]
@@ -322,9 +354,12 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     [[4.0, 3.0], [1.0, 1.0], [1.0, 0.0]]
     """
 
+    if (derived := _derived(f, "jacobian", argnum)) is not None:
+        return derived
+
     @functools.wraps(f, updated=())
     def rows(*args: Any, **options: Any) -> Any:
-        picked, some = _pick_one(functools.partial(f, **options), args, argnum)
+        picked, some = pick_one(functools.partial(f, **options), args, argnum)
         result, pull = _reverse(picked, some)
         outputs, result_shape = tree.flatten(result)
         inputs, input_shape = tree.flatten(some[0])
@@ -360,6 +395,8 @@ def hvp(f: Callable[..., Any], x: Any, v: Any) -> Any:
     >>> hvp(lambda x: x[0] ** 2 * x[1], [3.0, 5.0], [1.0, 0.0])
     [10.0, 6.0]
     """
+    if (derived := _derived(f, "hvp")) is not None:
+        return derived(x, v)
     return jvp(grad(f), (x,), (v,))[1]
 
 
@@ -378,9 +415,12 @@ def hessian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     [[10.0, 6.0], [6.0, 0.0]]
     """
 
+    if (derived := _derived(f, "hessian", argnum)) is not None:
+        return derived
+
     @functools.wraps(f, updated=())
     def second(*args: Any, **options: Any) -> Any:
-        picked, some = _pick_one(functools.partial(f, **options), args, argnum)
+        picked, some = pick_one(functools.partial(f, **options), args, argnum)
         inputs, shape = tree.flatten(some[0])
         columns = [hvp(picked, some[0], tree.unflatten(shape, e)) for e in tree.basis(len(inputs))]
         return tree.unflatten(shape, columns)  # symmetric: columns are rows

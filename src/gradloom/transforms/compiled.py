@@ -61,6 +61,7 @@ class Compiled:
         self._lock = threading.RLock()
         self._hits = self._misses = 0
         self._last: Path | None = None
+        self._derivatives: dict[Any, Compiled] = {}
         self._name = tree.name(function)
         functools.update_wrapper(self, function, updated=())
 
@@ -106,6 +107,16 @@ class Compiled:
             if not isinstance(path.replay(inputs, arguments.values), Broken):
                 return path
         return self._record(arguments, entry)
+
+    def _derive(self, kind: str, *argnums: Any) -> "Compiled":
+        """A derivative of this function, made once; `core.autodiff` asks for it."""
+        from gradloom.transforms.derivatives import Derived  # it builds on this module
+
+        key = kind, *(tuple(some) if isinstance(some, list) else some for some in argnums)
+        with self._lock:
+            if key not in self._derivatives:
+                self._derivatives[key] = Derived(self, kind, *argnums)
+            return self._derivatives[key]
 
     @property
     def _plain(self) -> Callable[..., Any]:
@@ -206,6 +217,9 @@ class Compiled:
             self._entries.clear()
             self._hits = self._misses = 0
             self._last = None
+            derivatives = list(self._derivatives.values())
+        for derivative in derivatives:
+            derivative.clear()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Compiled":
         """Itself, as functions are copied."""
@@ -214,13 +228,14 @@ class Compiled:
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             state = vars(self) | {"_function": None, "_entries": OrderedDict(self._entries)}
-        del state["_lock"]
+        del state["_lock"], state["_derivatives"]
         state.pop("__wrapped__", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.RLock()
+        self._derivatives = {}
 
 
 @overload

@@ -402,6 +402,12 @@ class Symbol(Operand):
     def __format__(self, spec: str) -> str:
         return format(self._number, spec) if spec else str(self)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
     def __iter__(self) -> Iterator[Any]:
         raise TypeError(f"{self!r} is one number and cannot be iterated over")
 

@@ -61,10 +61,11 @@ class Arguments:
             return _NUMBER
         if kind is list or kind is tuple:
             if x and set(map(type, x)) <= _PLAIN:
+                before = len(self.numbers)
                 try:
                     self.numbers.extend(x)
-                except OverflowError:  # an int too large for a float
-                    pass
+                except OverflowError:  # an int too large for a float: one by one
+                    del self.numbers[before:]
                 else:
                     return kind, len(x)
             return kind, tuple([self._take(part) for part in x])
@@ -157,7 +158,10 @@ def _is_array(x: Any) -> bool:
 
 def _is_number(x: Any) -> bool:
     """True and False are none: they choose a path rather than take part in arithmetic."""
-    return not isinstance(x, bool) and (isinstance(x, Real) or getattr(x, "ndim", None) == 0)
+    if isinstance(x, bool):
+        return False
+    kind = getattr(getattr(x, "dtype", None), "kind", "O")
+    return isinstance(x, Real) or (getattr(x, "ndim", None) == 0 and kind in "biuf")
 
 
 def _parts(path: str, x: Any) -> Iterator[tuple[str, Any]]:

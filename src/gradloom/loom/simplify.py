@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.graph import CONSTANT, PARAMETER, Graph, row_of
+from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, row_of
 from gradloom.loom.terms import Codes, Flags, Nodes, mixed
 
 _ROUNDS = 8  # of sharing all nodes at once, before it is done one by one
@@ -166,16 +166,17 @@ def _shared_one_by_one(graph: Graph) -> Nodes:
 
 
 def _read(codes: Codes, starts: Nodes, operands: Nodes, inner: Flags, outside: Nodes) -> Flags:
-    """Which nodes are leaves or read by what comes out."""
+    """Which nodes come in from outside, or are read by what comes out."""
     uses = np.bincount(operands[inner], minlength=len(codes))
     np.add.at(uses, outside, 1)
-    live = (uses > 0) | (codes <= PARAMETER)
-    waiting = np.flatnonzero(~live).tolist()
+    live = (uses > 0) | (codes == INPUT) | (codes == PARAMETER)
+    waiting = np.flatnonzero(~live & (codes > PARAMETER)).tolist()
     while waiting:
         node = waiting.pop()
         for place in operands[starts[node] : starts[node + 1]].tolist():
             uses[place] -= 1
-            if not uses[place] and live[place] and codes[place] > PARAMETER:
+            if not uses[place] and live[place] and codes[place] not in (INPUT, PARAMETER):
                 live[place] = False
-                waiting.append(place)
+                if codes[place] > PARAMETER:
+                    waiting.append(place)
     return live

@@ -607,6 +607,15 @@ def test_changing_a_parameter_inside_is_an_error() -> None:
         gl.compile(step)(1.0)
 
 
+def test_a_gradient_from_outside_is_an_argument_or_an_error() -> None:
+    w = Value(2.0)
+    with pytest.raises(RecordingError, match=r"the gradient of .* pass it to the function"):
+        gl.compile(lambda x: x * w.grad)(1.0)
+    with pytest.raises(RecordingError, match=r"the grad of .* was changed"):
+        gl.compile(lambda x: setattr(w, "grad", x))(1.0)
+    assert gl.compile(lambda x, g: w.detach() * x * g)(1.0, w.grad).data == 0.0
+
+
 # What bad input gets
 
 

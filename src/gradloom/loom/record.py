@@ -191,15 +191,16 @@ def _look_up(value: Value) -> Any:
 class _Outside:
     """Sees to it that values from outside are noticed when code looks at them, not their graph.
 
-    Comparisons ask `table.recorded` (by way of `primal`). `data` is a slot, which must cost
-    nothing in plain code; so while recordings are in progress, and only then, properties stand in
-    its place. In threads that do not record, and for the engine itself, they do what it does.
+    Comparisons ask `table.recorded` (by way of `primal`). `data` and `grad` are slots, which must
+    cost nothing in plain code; so while recordings are in progress, and only then, properties
+    stand in their place. In threads that do not record, and for the engine itself, they do what
+    the slots do.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.lock = threading.Lock()
-        self.usual: list[tuple[type[Value], Any]] = []
+        self.usual: list[tuple[type[Value], str, Any]] = []
 
     def watch(self) -> None:
         """One recording more is in progress."""
@@ -207,9 +208,9 @@ class _Outside:
             self.count += 1
             if self.count == 1:
                 table.recorded = _look_up
-                self.usual = [(kind, vars(kind)["data"]) for kind in _kinds(Value)]
-                for kind, usual in self.usual:
-                    type.__setattr__(kind, "data", _watched(usual))
+                self.usual = list(_attributes(Value))
+                for kind, name, usual in self.usual:
+                    setattr(kind, name, _watched(name, usual))
 
     def unwatch(self) -> None:
         """One less."""
@@ -217,33 +218,39 @@ class _Outside:
             self.count -= 1
             if self.count == 0:
                 table.recorded = None
-                for kind, usual in self.usual:
-                    type.__setattr__(kind, "data", usual)
+                for kind, name, usual in self.usual:
+                    setattr(kind, name, usual)
 
 
 _outside = _Outside()
 
 
-def _kinds(kind: type[Value]) -> Iterator[type[Value]]:
-    """The class and those below it that define `data`."""
-    if "data" in vars(kind):
-        yield kind
+def _attributes(kind: type[Value]) -> Iterator[tuple[type[Value], str, Any]]:
+    """`data` and `grad` of the class and those below it, wherever they are defined."""
+    for name in ("data", "grad"):
+        if name in vars(kind):
+            yield kind, name, vars(kind)[name]
     for below in kind.__subclasses__():
-        yield from _kinds(below)
+        yield from _attributes(below)
 
 
-def _watched(usual: Any) -> property:
-    """What stands in place of `data` meanwhile."""
+def _watched(name: str, usual: Any) -> property:
+    """What stands in place of an attribute meanwhile."""
 
     def read(value: Value) -> Any:
         recording = _here.recording
         if recording is None or guards.is_inside(sys._getframe(1)):
             return usual.__get__(value)
+        if name == "grad":
+            raise RecordingError(
+                f"the gradient of {value!r} was read while a function was recorded, and a replay "
+                "would not read it again; pass it to the function as an argument"
+            )
         return recording.symbol(value).data
 
     def write(value: Value, number: float) -> None:
         if _here.recording is not None and not guards.is_inside(sys._getframe(1)):
-            raise _written(value)
+            raise _written(value, name)
         usual.__set__(value, number)
 
     return property(read, write)
@@ -428,9 +435,9 @@ def _checked(x: Any) -> Scalar:
     return x if hasattr(x, "_level") else table.as_number(x)
 
 
-def _written(value: Value) -> RecordingError:
+def _written(value: Value, name: str = "data") -> RecordingError:
     return RecordingError(
-        f"the data of {value!r} was changed while a function was recorded, which a replay would "
+        f"the {name} of {value!r} was changed while a function was recorded, which a replay would "
         "not do; change values outside of compiled functions (an optimiser's step after backward())"
     )
 

@@ -152,7 +152,7 @@ class Compiled:
         arguments.function = self._plain
         path = self._path(arguments)
         # Rounded otherwise in Python than in NumPy, a number on the brink leads here again.
-        known = [other for other in entry.paths if other.graph == path.graph]
+        known = [other for other in entry.paths if other.is_like(path)]
         with self._lock:
             self._misses += 1
             self._last = path = known[0] if known else path

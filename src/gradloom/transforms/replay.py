@@ -151,6 +151,11 @@ class Path:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "graph": None}
 
+    def is_like(self, other: "Path") -> bool:
+        """Whether the same was recorded, with the same values from outside."""
+        mine, theirs = self.program.values, other.program.values
+        return self.graph == other.graph and list(map(id, mine)) == list(map(id, theirs))
+
     def runner(self) -> Runner:
         """A new runner of the program."""
         return Runner(self.program)

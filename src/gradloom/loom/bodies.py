@@ -60,20 +60,29 @@ def _slope(body: Body, place: int, result: Sketch) -> tuple[Any, bool] | None:
         return None
     symbol, parts = body
     op = OPS[symbol]
-    operands = [x if isinstance(x, float) else Sketch(x) for x in parts]
+    outers: list[Any] = []
     total: Any = None
     blocks = False
     for i, part in enumerate(parts):
         inner = _slope(part, place, Sketch(part))
         if inner is None:
             continue
-        outer = op.derivatives(result, operands, [j == i for j in range(len(parts))])[i]
+        outers = outers or _partials(_Text(body), _Text(result.body))
+        outer = outers[i]
         if outer is None or (isinstance(outer, float) and outer == 0.0):
             continue
         blocks |= op.masks or inner[1]
         share = times(outer, inner[0], masks=op.masks)
         total = share if total is None else total + share
     return None if total is None else (total, blocks)
+
+
+@functools.lru_cache(maxsize=16)
+def _partials(written: "_Text", result: "_Text") -> list[Any]:
+    """The derivatives by all operands: those of a long list are asked for one after another."""
+    symbol, parts = written.body  # type: ignore[misc]
+    operands = [x if isinstance(x, float) else Sketch(x) for x in parts]
+    return OPS[symbol].derivatives(Sketch(result.body), operands, [True] * len(parts))
 
 
 def times(slope: Any, share: Any, *, masks: bool) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.bodies import slope
+from gradloom.loom.bodies import depends
 from gradloom.loom.program import Instruction, Program
 from gradloom.loom.views import slots_of
 
@@ -64,7 +64,7 @@ def pattern(program: Program, results: Slots, wrt: Slots) -> Pattern:
         (view, instruction)
         for instruction in program.instructions
         for place, view in enumerate(instruction.operands)
-        if slope(instruction, place) is not None
+        if depends(instruction, place)
     ]
     for start in range(0, len(wrt), _AT_ONCE):
         block = wrt[start : start + _AT_ONCE]

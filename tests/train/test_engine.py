@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -404,3 +405,13 @@ def test_detect_anomaly_watches_the_plain_engine(x, y):
     with detect_anomaly():
         quietly(MLP(2, [3, 1], seed=1), x, y, callbacks=[watch])
     assert set(watch.engines) == {"eager"}
+
+
+def test_two_threads_train_at_once(x, y):
+    def train(seed):
+        model = MLP(2, [6, 1], seed=seed)
+        quietly(model, x, y, epochs=15, validation=0.2, engine="eager" if seed % 3 == 0 else "auto")
+        return model.state()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(train, range(8))) == [train(seed) for seed in range(8)]

@@ -171,7 +171,9 @@ def _plain(instruction: Instruction, arena: Array) -> Step:
 
     def reduce() -> None:
         result = np.broadcast_to(value(), shape)
-        np.add(target, result.sum(axis=summed, keepdims=True) if summed else result, out=target)
+        if summed:
+            result = np.add.reduce(result, axis=summed, keepdims=True, initial=-0.0)
+        np.add(target, result, out=target)
 
     def reduce_in_order() -> None:
         last = range(-len(summed), 0)

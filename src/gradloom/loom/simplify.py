@@ -169,7 +169,7 @@ def _read(codes: Codes, starts: Nodes, operands: Nodes, inner: Flags, outside: N
     """Which nodes come in from outside, or are read by what comes out."""
     uses = np.bincount(operands[inner], minlength=len(codes))
     np.add.at(uses, outside, 1)
-    live = (uses > 0) | (codes == INPUT) | (codes == PARAMETER)
+    live: Flags = (uses > 0) | (codes == INPUT) | (codes == PARAMETER)
     waiting = np.flatnonzero(~live & (codes > PARAMETER)).tolist()
     while waiting:
         node = waiting.pop()

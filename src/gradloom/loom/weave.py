@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, symbol_of
+from gradloom.loom.lower import lower
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.simplify import simplify
 from gradloom.loom.terms import MINUS, PAIR, SUM, Flags, Nodes, flatten, laned_nodes, mixed
@@ -335,7 +336,7 @@ def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) ->
     arena of 7: 6 inputs, 0 parameters; 1 instructions
                  3  @6(0) += (@0(1) * @3(1))
     """
-    graph = simplify(graph)
+    graph = simplify(lower(graph))
     weaver = _Weaver(graph, lanes, strict)
     groups = weaver.group()
     size, instructions = weaver.lay_out(groups)

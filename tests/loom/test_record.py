@@ -11,6 +11,7 @@ from gradloom import Value
 from gradloom.core import table
 from gradloom.core.ops import OPS
 from gradloom.errors import LostGradientError, NotANumberError, RecordingError
+from gradloom.loom import record as record_module
 from gradloom.loom.record import Recording, Symbol, current, record
 
 
@@ -179,3 +180,21 @@ def test_the_message_names_a_value_written_meanwhile() -> None:
     with pytest.raises(RecordingError, match=r"label='w'\) was changed while"):
         record(f, 1.0)
     assert w.data == 2.0
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_the_class_of_values_is_changed_no_more_often_than_the_interpreter_bears(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_module._outside, "TIMES", times)
+    monkeypatch.setattr(record_module._outside, "times", 0)
+    seen: list[object] = []
+
+    def look(x: Any) -> Any:
+        seen.append(vars(Value)["data"])
+        return x
+
+    for _ in range(2):
+        record(look, 1.0)
+    assert [isinstance(found, property) for found in seen] == [times == 1, False]
+    assert not isinstance(vars(Value)["data"], property)

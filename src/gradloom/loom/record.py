@@ -195,10 +195,17 @@ class _Outside:
     cost nothing in plain code; so while recordings are in progress, and only then, properties
     stand in their place. In threads that do not record, and for the engine itself, they do what
     the slots do.
+
+    From Python 3.13 on, a class that has been changed a thousand times is never again cached by
+    the interpreter, and every operation would take more than twice as long for the rest of the
+    process. So there the first `TIMES` recordings alone are watched like this.
     """
+
+    TIMES = 100 if sys.version_info >= (3, 13) else sys.maxsize
 
     def __init__(self) -> None:
         self.count = 0
+        self.times = 0
         self.lock = threading.Lock()
         self.usual: list[tuple[type[Value], str, Any]] = []
 
@@ -208,7 +215,8 @@ class _Outside:
             self.count += 1
             if self.count == 1:
                 table.recorded = _look_up
-                self.usual = list(_attributes(Value))
+                self.times += 1
+                self.usual = list(_attributes(Value)) if self.times <= self.TIMES else []
                 for kind, name, usual in self.usual:
                     setattr(kind, name, _watched(name, usual))
 

@@ -169,10 +169,14 @@ def _plain(instruction: Instruction, arena: Array) -> Step:
     kept = tuple(1 if i in summed else n for i, n in enumerate(shape))
     target = _strided(out, kept, arena)
 
+    def add() -> None:
+        np.add(target, value(), out=target)
+
     def reduce() -> None:
-        result = np.broadcast_to(value(), shape)
-        if summed:
-            result = np.add.reduce(result, axis=summed, keepdims=True, initial=-0.0)
+        result = value()
+        if np.shape(result) != shape:
+            result = np.broadcast_to(result, shape)
+        result = np.add.reduce(result, axis=summed, keepdims=True, initial=-0.0)
         np.add(target, result, out=target)
 
     def reduce_in_order() -> None:
@@ -188,7 +192,9 @@ def _plain(instruction: Instruction, arena: Array) -> Step:
 
     if not instruction.accumulate:
         return store
-    return reduce_in_order if instruction.ordered and summed else reduce
+    if not summed:
+        return add
+    return reduce_in_order if instruction.ordered else reduce
 
 
 def _evaluator(body: Body, read: Sequence[Callable[[], Array]]) -> Callable[[], Any]:

@@ -114,6 +114,17 @@ def test_an_optimizer_of_some_parameters_alone(x, y):
     assert_same(two_hidden(), x, y, optimizer=lambda model: SGD(model.layers[-1], 0.1))
 
 
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_the_gradient_of_parameters_without_optimizer_is_zeroed_before_each_batch(x, y, engine):
+    norms = []
+    for rate in (0.0, 1e-12):  # so that every batch has the same gradient, or nearly
+        model = two_hidden()()
+        optimizer = SGD(model if rate else model.layers[-1], rate)
+        options = {"optimizer": optimizer, "engine": engine, "batch_size": len(x)}
+        norms += quietly(model, x, y, **options)["gradient_norm"]
+    assert norms == pytest.approx([norms[0]] * 8, rel=1e-6)
+
+
 def test_a_loss_that_branches_on_the_target_and_on_the_output(x, y):
     def cautious(output, target):
         if target > 0:

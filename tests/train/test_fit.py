@@ -132,6 +132,15 @@ def test_an_optimizer_of_ones_own_is_used_with_its_rate(x, y, model):
         quietly(model, x, y, optimizer=optimizer, learning_rate=0.1)
 
 
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_an_optimizer_of_another_model_is_refused(x, y, model, engine):
+    other = MLP(2, [3, 1], seed=1)
+    for strange in (other, [*model.parameters(), *other.parameters()]):
+        with pytest.raises(ArgumentError, match="that are not the model's: make it from this"):
+            quietly(model, x, y, optimizer=SGD(strange, lr=0.1), engine=engine)
+    assert model.state() == other.state()
+
+
 @pytest.mark.parametrize(
     ("schedule", "rates"),
     [

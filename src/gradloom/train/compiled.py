@@ -360,10 +360,7 @@ class CompiledEngine(Engine):
         shares = [(self._samples, gradient)]
         if self._penalty:
             shares.append((self._penalty, self._penalty.differentiate(_NOTHING, numbers, 1.0)[1]))
-        if self._packed:
-            grads[:] = 0.0
-        else:
-            self._task.optimizer.zero_grad()
+        grads[:] = 0.0  # all of them: the optimizer may have but some
         for lanes, share in shares:
             grads += share[: len(grads)]
             for leaf, slope in zip(lanes.leaves[len(grads) :], share[len(grads) :], strict=True):

@@ -113,7 +113,8 @@ class EagerEngine(Engine):
     def learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
         task = self._task
         rows, targets = task.samples
-        task.optimizer.zero_grad()
+        for parameter in task.parameters:  # all of them: the optimizer may have but some
+            parameter.grad = 0.0
         total, share = 0.0, 1 / len(batch)
         for i in batch:
             loss, output = task.example(rows[i], targets[i])

@@ -52,7 +52,8 @@ def fit(
         x: n rows of k numbers (list of lists, or n by k array).
         y: n targets: a number each, a class index each (cross_entropy), or a list of numbers each.
         loss: a name in `gradloom.nn.LOSSES`, or a function of (output, target) for one sample.
-        optimizer: a name in `gradloom.nn.OPTIMIZERS`, or an optimizer over the model's parameters.
+        optimizer: a name in `gradloom.nn.OPTIMIZERS`, or an optimizer over the
+            model's parameters, or some of them.
         learning_rate: for an optimizer given by name; 0.01 by default.
         schedule: of the learning rate: "constant", "linear" or "cosine" (to 0 at the end), "step"
             (a tenth after each third), "warmup" (a tenth of the way up, then cosine); or a function
@@ -115,6 +116,11 @@ def fit(
         optimizer = choose("optimizer", optimizer, OPTIMIZERS)(model, lr=rate)
     elif learning_rate is not None:
         raise ArgumentError("learning_rate goes with an optimizer's name: set it on the optimizer")
+    own = set(map(id, model.parameters()))
+    if not own.issuperset(map(id, optimizer.parameters)):
+        raise ArgumentError(
+            "the optimizer holds parameters that are not the model's: make it from this model"
+        )
     batch_size = whole("fit: batch_size", batch_size)
     epochs = whole("fit: epochs", epochs)
     if schedule is not None and not callable(schedule):

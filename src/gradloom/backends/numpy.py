@@ -2,6 +2,8 @@
 
 Views become strided arrays over the arena, made once; products that are summed go to BLAS by
 way of `matmul`; everything else is a whole-array expression. There is no loop over elements.
+Instructions on single numbers, of which a long recurrence has many in a row, run as plain
+floats from a tape: an array of one costs ten times as much.
 """
 
 import functools

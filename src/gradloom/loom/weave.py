@@ -1,13 +1,16 @@
 """Weave scalars into arrays: group what is alike, lay it out, find the strides.
 
-1. Chains of additions that nobody else reads become one sum; products that only feed that sum
-   become terms of it (see `terms`).
+1. What is needless goes (`simplify`), long lists become reductions (`lower`). Chains of additions
+   that nobody else reads become one sum; products that only feed that sum become terms of it
+   (`terms`).
 2. Every node gets a level, one more than the highest among its operands.
 3. The nodes of one level with one operation and operands of the same levels (of sums: with as
    many terms of each kind) form a group.
-4. A group gets consecutive slots of the arena, in the order of recording.
-5. Its operand lists are then lists of slots, and nearly always views (see `views`). Where they
-   are views back to back, the group is cut there; where they are not even that, they are tables.
+4. A group gets consecutive slots of the arena, in the order of recording, or sorted by what the
+   nodes read if that makes better views.
+5. Its operand lists are then lists of slots, and nearly always views (`views`). Where they are
+   views back to back, the group is cut there; a sum of few terms may become one map instead.
+   Where neither helps they are index tables.
 
 Leaves from outside are laid out by their first use, so that the weights of a layer lie as the
 layer reads them, wherever its code took them from. With lanes, what depends on a lane and what

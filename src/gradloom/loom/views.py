@@ -87,7 +87,7 @@ def common(lists: Sequence[Slots]) -> Piece:
     views = []
     for slots, axes in zip(lists, kept, strict=True):
         if axes is None:
-            views.append(View(0, (), slots.reshape(shape)))
+            views.append(View(0, (), slots.reshape(shape).astype(np.intp)))
         else:
             strides = tuple(int(slots[span] - slots[0]) for span in spans[:-1])[::-1]
             views.append(View(int(slots[0]), strides))

@@ -112,6 +112,21 @@ def test_a_checkpoint_of_another_network_changes_nothing(x, y, tmp_path):
     assert model.state() == before
 
 
+@pytest.mark.parametrize(
+    "part", ["model", "optimizer", "engine", "callbacks", "rng", "history", "updates"]
+)
+@pytest.mark.parametrize("content", ["3", [3], {"a": 3}, None])
+def test_a_checkpoint_with_a_damaged_part_changes_nothing(x, y, tmp_path, part, content):
+    path = tmp_path / "checkpoint.json"
+    train(x, y, [Checkpoint(path)], epochs=1)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: content}))
+    model = MLP(2, [3, 1], seed=1)
+    before = model.state()
+    with pytest.raises(ArgumentError, match="does not fit this training"):
+        fit(model, x, y, batch_size=4, validation=0.2, progress="silent", resume=path)
+    assert model.state() == before
+
+
 @pytest.mark.parametrize("damage", ["optimizer", "updates", "rng", "history", "engine"])
 def test_a_checkpoint_with_a_part_missing_changes_nothing(x, y, tmp_path, damage):
     path = tmp_path / "checkpoint.json"
@@ -126,7 +141,7 @@ def test_a_checkpoint_with_a_part_missing_changes_nothing(x, y, tmp_path, damage
     assert model.state() == before
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', "null"])
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', "null", '{"training": 3}'])
 def test_what_is_no_checkpoint_is_said_to_be_none(x, y, tmp_path, content):
     path = tmp_path / "checkpoint.json"
     path.write_text(content)

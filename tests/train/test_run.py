@@ -261,6 +261,23 @@ def test_a_damaged_run_names_the_file(run, tmp_path, name, content):
         load_run(folder)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"network": 1, "linear": 2},
+        {"network": {"test": 3}},
+        {"linear": {"train": {}, "validation": {}, "test": {}}},
+        {"linear": None},
+    ],
+)
+def test_metrics_that_hold_no_scores_are_refused(run, tmp_path, damage):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    (folder / "metrics.json").write_text(json.dumps(run.metrics | damage))
+    with pytest.raises(RunFolderError, match=r"metrics\.json is damaged: train again"):
+        load_run(folder)
+
+
 def test_a_run_without_its_checkpoint_cannot_go_on_but_can_be_used(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run.folder, folder)

@@ -152,8 +152,10 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         preprocessing = Preprocessing.from_json(saved)
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{folder / PREPROCESSING} is damaged: train again") from error
-    if not isinstance(metrics, dict) or metrics.keys() != {"network", "linear"}:
-        raise RunFolderError(f"{folder / METRICS} is damaged: train again")
+    try:
+        _check_metrics(metrics, preprocessing.classes)
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder / METRICS} is damaged: train again") from error
     model = load_model(folder / MODEL)
     if getattr(model, "nin", None) != preprocessing.width:
         raise RunFolderError(
@@ -169,6 +171,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         history=History.load(folder / HISTORY),
         metrics=metrics,
     )
+
+
+def _check_metrics(metrics: Any, classes: list[str] | None) -> None:
+    """KeyError or TypeError where `metrics.json` holds something else than a run's scores."""
+    names = ["accuracy", "f1", "log_loss"] if classes else ["r2", "rmse", "mae"]
+    for model in ("network", "linear"):
+        for part in ("train", "validation", "test"):
+            scores = metrics[model][part]
+            figures = [scores[name] for name in names]
+            figures += [scores["classes"][name]["f1"] for name in classes or []]
+            if not all(isinstance(figure, float) for figure in figures):
+                raise TypeError("a score is no number")
 
 
 def read_config(folder: Path) -> tuple[Settings, dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from gradloom.core.value import Value
 from gradloom.errors import AnomalyError, ArgumentError, DataError, GradloomError
+from gradloom.nn.checks import whole
 from gradloom.nn.schedules import Schedule
 from gradloom.train.callbacks import Callback, Checkpoint
 from gradloom.train.engine import (
@@ -244,7 +245,7 @@ class Training:
             ArgumentError: the file is no checkpoint, or one of another training; nothing changed.
         """
         state = read_json(path, damaged=ArgumentError)
-        if not isinstance(state, dict) or "training" not in state:
+        if not isinstance(state, dict) or not isinstance(state.get("training"), dict):
             raise ArgumentError(f"{path} is no checkpoint of Gradloom")
         for name, value in self._signature().items():
             if state["training"].get(name) != value:
@@ -254,6 +255,9 @@ class Training:
                 )
         weights = self.model.state()
         try:
+            if any(list(record) != self.columns for record in state["history"]):
+                raise ValueError("its history has other columns")
+            whole("updates", state["updates"], least=0)
             self.model.load_state(state["model"])
             self.optimizer.load_state(state["optimizer"])
             if state["engine"]["name"] != self._engine.name:
@@ -266,7 +270,7 @@ class Training:
                 self._rng.setstate((version, tuple(numbers), gauss))
             self._updates = state["updates"]
             self.history.records = state["history"]
-        except (GradloomError, KeyError, TypeError, ValueError) as error:
+        except (GradloomError, AttributeError, KeyError, TypeError, ValueError) as error:
             self.model.load_state(weights)
             raise ArgumentError(f"{path} does not fit this training: {error}") from error
 

@@ -112,6 +112,14 @@ def test_a_bad_parquet_file_is_named(tmp_path):
         read_frame(tmp_path / "none.parquet")
 
 
+@pytest.mark.parametrize("cell", [[1.0, 2.0], {"a": 1}])
+def test_a_column_of_lists_is_named(tmp_path, cell):
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"a": [1.0, 2.0], "tags": [None, cell], "y": [0, 1]}).to_parquet(path)
+    with pytest.raises(DataError, match=r"table\.parquet: column 'tags' holds lists: give each"):
+        read_frame(path)
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*no\.csv: check the name"):
         load_table(tmp_path / "no.csv")

@@ -167,6 +167,9 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     if not len(frame.columns):
         raise DataError(f"{path} is empty: it needs columns and rows")
     frame.columns = frame.columns.map(str)
+    for name, column in frame.items():
+        if column.dtype == object and column.map(pd.api.types.is_list_like).any():
+            raise DataError(f"{path}: column {name!r} holds lists: give each item its own column")
     return frame
 
 

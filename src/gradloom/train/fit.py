@@ -73,9 +73,10 @@ def fit(
         seed: of the order and of the held-out share; the same seed gives the same figures.
         engine: "compiled" records one sample and runs each batch as arrays, "eager" builds and
             walks the graph of every sample, many times slower. Both give the same figures, to
-            rounding. "auto" compiles where NumPy is installed and the model and the loss can be
-            recorded (a warning says why not), except under `detect_anomaly()`. Plain numbers that
-            they read and a callback changes are looked at anew in each epoch.
+            rounding. "auto" compiles where NumPy is installed (without it, it is quietly eager)
+            and the model and the loss can be recorded (a warning says why not), except under
+            `detect_anomaly()`. Plain numbers that they read and a callback changes are looked at
+            anew in each epoch.
         progress: "bar" (live), "lines", "silent", or "auto": a bar on a terminal, else lines.
         resume: a file that `Checkpoint` wrote in a training with these same arguments (`epochs`
             may be larger); goes on from there.

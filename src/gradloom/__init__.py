@@ -66,7 +66,7 @@ from gradloom.core.ops import (
     where,
 )
 from gradloom.core.value import Value
-from gradloom.errors import GradloomError
+from gradloom.errors import GradloomError, MissingExtraError
 
 if TYPE_CHECKING:
     from gradloom import nn as nn
@@ -178,7 +178,15 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'gradloom' has no attribute {name!r}")
     module, attribute = _LATER[name]
-    found = importlib.import_module(module)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if missing.name != "numpy":
+            raise
+        raise MissingExtraError(
+            f"gradloom.{name} runs on NumPy, which is not installed: "
+            "pip install 'gradloom[compile]'"
+        ) from missing
     return getattr(found, attribute) if attribute else found
 
 

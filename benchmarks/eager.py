@@ -84,28 +84,28 @@ def loss(
 Work = Callable[[list[float], list[tuple[list[float], float]]], tuple[list[float], Any]]
 
 
-def gradloom() -> Work:
-    from gradloom import Value
+def of_values(value: Any) -> Work:
+    """The work on a class of numbers that know `backward()`: ours, and micrograd's."""
 
     def work(numbers, data):
-        w = [Value(x) for x in numbers]
-        total, _ = loss(w, data, Value.relu)
+        w = [value(x) for x in numbers]
+        total, _ = loss(w, data, value.relu)
         total.backward()
         return [v.grad for v in w], total
 
     return work
+
+
+def gradloom() -> Work:
+    from gradloom import Value
+
+    return of_values(Value)
 
 
 def micrograd() -> Work:
     from micrograd.engine import Value
 
-    def work(numbers, data):
-        w = [Value(x) for x in numbers]
-        total, _ = loss(w, data, Value.relu)
-        total.backward()
-        return [v.grad for v in w], total
-
-    return work
+    return of_values(Value)
 
 
 def pytorch() -> Work:
@@ -260,10 +260,10 @@ def compare(versions: dict[str, str], rounds_of_each: int, seconds: float) -> di
     return table
 
 
-def show(table: dict[str, Any]) -> None:
+def show(table: dict[str, Any], rounds: int) -> None:
     small, large = map(str, SIZES)
     print(
-        f"Python {platform.python_version()}, {platform.machine()}; medians of {ROUNDS} processes"
+        f"Python {platform.python_version()}, {platform.machine()}; medians of {rounds} processes"
     )
     print("build + backward, ns a node (spread), and how many times Gradloom's\n")
     print(f"{'engine':22}{SIZES[0]:>12,} nodes{'':>16}{SIZES[1]:>12,} nodes{'':>16}bytes a node")
@@ -297,9 +297,9 @@ def main() -> None:
     if options.engine:
         print(json.dumps(measure(options.engine, options.seconds)))
         return
-    rounds, seconds = (1, 0.0) if options.quick else (ROUNDS, options.seconds)
+    rounds, seconds = (1, 0.2) if options.quick else (ROUNDS, options.seconds)
     table = compare(installed(), rounds, seconds)
-    show(table)
+    show(table, rounds)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")
 

@@ -33,6 +33,14 @@ def test_an_empty_history_has_no_best_epoch():
         History().best()
 
 
+def test_a_history_is_short_however_long_the_training():
+    ended = History(RECORDS * 100, ended="interrupted in epoch 301", interrupted=True)
+    best = "best validation_loss 0.3 in epoch 2"
+    assert repr(ended) == f"History(300 epochs, {best}, interrupted in epoch 301)"
+    assert repr(History()) == "History(0 epochs, not ended)"
+    assert repr(History([{"epoch": 1, "loss": 0.5}])).startswith("History(1 epoch, best loss 0.5")
+
+
 def test_saving_and_loading_keeps_everything(tmp_path):
     history = History(RECORDS, ended="interrupted in epoch 4", interrupted=True)
     history.save(tmp_path / "history.jsonl")

@@ -38,11 +38,20 @@ class History:
         [0.5, 0.25]
         >>> history.best()["epoch"]
         2
+        >>> history
+        History(2 epochs, best loss 0.25 in epoch 2, not ended)
     """
 
     records: list[Record] = field(default_factory=list)
     ended: str = ""
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        parts = ["1 epoch" if len(self) == 1 else f"{len(self)} epochs"]
+        if self.records:
+            best = self.best()
+            parts.append(f"best {self.monitor} {best[self.monitor]:.4g} in epoch {best['epoch']}")
+        return f"History({', '.join([*parts, self.ended or 'not ended'])})"
 
     def __len__(self) -> int:
         return len(self.records)

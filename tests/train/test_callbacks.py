@@ -39,7 +39,7 @@ def test_it_stops_after_patience_epochs_and_restores_the_best_weights():
 
 def test_the_best_weights_are_restored_at_the_end_of_all_epochs_too():
     model, script, _, history = train([3.0, 1.0, 2.0], patience=9)
-    assert history.ended == "all 3 epochs"
+    assert history.ended == "finished all 3 epochs"
     assert model.state() == script.weights[1]
 
 

@@ -57,7 +57,7 @@ def test_the_history_has_every_figure_of_every_epoch(x, y, model):
         "learning_rate", "gradient_norm", "seconds",
     ]  # fmt: skip
     assert all(map(math.isfinite, (value for record in history for value in record.values())))
-    assert history.ended == "all 3 epochs"
+    assert history.ended == "finished all 3 epochs"
     assert not history.interrupted
 
 
@@ -373,7 +373,7 @@ fit(MLP(1, [2, 1], seed=0), [[0.0], [1.0]], [0.0, 1.0], epochs=2, callbacks=[Ear
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.splitlines()[-1] == "all 2 epochs"
+    assert done.stdout.splitlines()[-1] == "finished all 2 epochs"
     assert done.stderr == ""
 
 

@@ -7,7 +7,7 @@ from rich import console
 
 from gradloom.train import fit
 from gradloom.train.callbacks import Callback
-from gradloom.train.progress import ProgressBar, ProgressLines, clock, progress_callback
+from gradloom.train.progress import LEGEND, ProgressBar, ProgressLines, clock, progress_callback
 
 
 class Terminal(io.StringIO):
@@ -40,7 +40,8 @@ def test_silence_is_silent(x, y, model, capsys):
 def test_lines_tell_figures_rate_and_time_left_about_twenty_times(x, y, model, capsys):
     fit(model, x, y, epochs=60, validation=0.2, progress="lines")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 22
+    assert len(lines) == 23
+    assert lines.pop(0) == LEGEND
     number = r"-?\d+\.\d{4}"
     assert re.fullmatch(
         rf"epoch 3/60  loss {number} \({number}\)  r2 {number} \({number}\)  "
@@ -49,7 +50,7 @@ def test_lines_tell_figures_rate_and_time_left_about_twenty_times(x, y, model, c
     )
     assert lines[0].startswith("epoch 1/60 ")
     assert lines[-2].startswith("epoch 60/60 ")
-    assert lines[-1] == "all 60 epochs"
+    assert lines[-1] == "finished all 60 epochs"
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -65,12 +66,18 @@ def test_the_bar_shows_epoch_figures_rate_and_time_left_and_is_taken_down(
             if interrupted:
                 raise KeyboardInterrupt
 
-    fit(model, x, y, epochs=2, progress="bar", callbacks=[Watch()])
+    fit(model, x, y, epochs=2, validation=0.2, progress="bar", callbacks=[Watch()])
     shown = screen.getvalue()
-    epoch = "1/2" if interrupted else "2/2"
-    assert re.search(rf"epoch {epoch} .*loss \d\.\d{{4}}  r2 .*samples/s", shown)
-    assert ("interrupted in epoch 2" if interrupted else "all 2 epochs") in shown
+    assert shown.count(LEGEND) == 1
+    epoch = "./2" if interrupted else "2/2"
+    assert re.search(rf"epoch {epoch} .*loss \d\.\d{{4}} \(\d\.\d{{4}}\)  r2 .*samples/s", shown)
+    assert ("interrupted in epoch 2" if interrupted else "finished all 2 epochs") in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # cursor hidden, shown again
+
+
+def test_without_validation_samples_nothing_is_said_of_them(x, y, model, capsys):
+    fit(model, x, y, epochs=1, progress="lines")
+    assert LEGEND not in capsys.readouterr().out
 
 
 def test_a_duration_reads_as_minutes_and_seconds():

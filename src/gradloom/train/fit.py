@@ -101,7 +101,7 @@ def fit(
         >>> round(line([4.0]).data, 2)
         9.0
         >>> history.ended
-        'all 300 epochs'
+        'finished all 300 epochs'
     """
     _check_kind("model", model, Module)
     for callback in callbacks:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Progress = Literal["auto", "bar", "lines", "silent"]
 
 LINES = 20  # about as many as fit on a screen
+LEGEND = "training figures, with those of the validation samples in parentheses"
 _UNSHOWN = {"epoch", "gradient_norm", "learning_rate", "seconds"}
 
 
@@ -70,6 +71,8 @@ class ProgressLines(Callback):
 
     def on_start(self, training: "Training") -> None:
         self._started, self._first = perf_counter(), training.epoch
+        if training.monitor == "validation_loss":
+            print(LEGEND, flush=True)
 
     def on_epoch(self, training: "Training") -> None:
         epoch, epochs = training.epoch, training.epochs
@@ -121,6 +124,8 @@ class ProgressBar(Callback):
             figures="",
         )
         self._bar.start()
+        if training.monitor == "validation_loss":
+            self._bar.console.print(LEGEND, markup=False, highlight=False)
 
     def on_batch(self, training: "Training", size: int, loss: float) -> None:
         self._learned += size

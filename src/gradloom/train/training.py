@@ -150,7 +150,7 @@ class Training:
                     history.records.append(self._learn_epoch(let_interrupt_through))
                     for callback in self._callbacks:
                         callback.on_epoch(self)
-                history.ended = history.ended or f"all {self.epochs} epochs"
+                history.ended = history.ended or f"finished all {self.epochs} epochs"
             except KeyboardInterrupt:
                 history.ended, history.interrupted = f"interrupted in epoch {self.epoch + 1}", True
             finally:

@@ -93,7 +93,7 @@ def test_text_with_many_values_is_left_out_as_an_identifier():
     learned = learn_preprocessing(frame, range(rows), "y", "regression")
     assert list(learned.left_out) == ["id"]
     assert "51 different values" in learned.left_out["id"]
-    with pytest.raises(DataError, match="no column can be learned from: 'id' is text with 51"):
+    with pytest.raises(DataError, match="no column can be learned from: 'id': text with 51"):
         learn_preprocessing(frame.drop(columns="x"), range(rows), "y", "regression")
 
 

@@ -56,7 +56,7 @@ def check_target(column: "pd.Series[Any]", task: Task) -> None:
     if len(counts) == 1:
         raise DataError(
             f"the target {column.name!r} has a single value, {texts[0]!r}: there is nothing to "
-            "learn; choose another --target or add rows of another class"
+            "learn; choose another --target or add rows with another value"
         )
     if task == "classification":
         rarest = min(counts, key=counts.__getitem__)
@@ -115,14 +115,21 @@ def complete_numbers(column: "pd.Series[Any]") -> list[float]:
     return list(map(float, numbers))
 
 
+_BARE = re.compile(r"^(?:(-?\d+)\.0+|(\d+-\d\d-\d\d)[ T]00:00:00)$")
+
+
 def column_texts(column: "pd.Series[Any]") -> list[str | None]:
     """The column as text, None in its gaps; whole numbers without a decimal point.
+
+    Midnight is left out of dates, as those in a CSV file have none.
 
     Example:
         >>> column_texts(pd.Series([1.0, None, 2.5]))
         ['1', None, '2.5']
+        >>> column_texts(pd.Series(pd.to_datetime(["2024-01-01"])))
+        ['2024-01-01']
     """
     return [
-        None if gap else re.sub(r"^(-?\d+)\.0+$", r"\1", str(value))
+        None if gap else _BARE.sub(r"\1\2", str(value))
         for value, gap in zip(column.tolist(), column.isna(), strict=True)
     ]

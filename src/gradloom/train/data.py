@@ -92,12 +92,15 @@ def read_frame(path: str | os.PathLike[str]) -> "pd.DataFrame":
     NA, NaN, null, None or ?.
 
     Raises:
+        ArgumentError: the path ends otherwise.
         DataError: the file is missing, empty, damaged, ragged, or has no proper header; the message
             gives the line.
         MissingExtraError: pandas or pyarrow is not installed.
     """
     path = Path(path)
-    read = choose("kind of table", path.suffix.lower(), _READERS)
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise ArgumentError(f"{path} is no table: give a file that ends in .csv or .parquet")
     try:
         frame = read(path)
     except FileNotFoundError:

@@ -241,7 +241,7 @@ def learn_preprocessing(
         else:
             columns[name] = np.array([np.nan if t is None else t for t in texts], object)
     if not columns:
-        reasons = "; ".join(f"{name!r} is {reason}" for name, reason in left_out.items())
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
         raise DataError(f"no column can be learned from: {reasons}")
     inputs = _learn_inputs(pd.DataFrame(columns).iloc[list(train)])
     return Preprocessing(inputs, _learn_target(frame[target], train, task), left_out)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from gradloom.cli import app
 from gradloom.train.run import load_run
 from gradloom.train.settings import Settings
+from gradloom.view import plots
 
 QUICK = ["--epochs", "3", "--hidden", "3"]
 COMMAND = [sys.executable, "-c", "from gradloom.cli import main; main()"]
@@ -116,7 +117,7 @@ def test_every_option_of_training_reaches_the_run():
         "target": "size", "task": "regression", "hidden": "4,2", "activation": "relu",
         "loss": "huber", "optimizer": "rmsprop", "lr": 0.003, "schedule": "cosine", "epochs": 2,
         "batch_size": 7, "patience": 3, "test_size": 0.3, "validation_size": 0.25, "seed": 5,
-        "engine": "eager",
+        "engine": "eager", "weight_decay": 0.02, "clip_norm": 0.5,
     }  # fmt: skip
     lines = Path(shop()).read_text().splitlines()
     write("shop.csv", *(line for line in lines if not line.startswith(",")))
@@ -192,6 +193,36 @@ def test_names_that_look_like_markup_are_printed_as_they_are():
     assert "p([/red])" in succeed("predict", "runs/t-1", "t.csv").stdout
 
 
+def test_control_characters_in_names_do_not_reach_the_terminal():
+    names = ["red\x1b[31m", "blue\x07"]
+    write("t.csv", "id\x1b[2J,x,y", *(f"n{i},{i},{names[i % 2]}" for i in range(100)))
+    results = [succeed("train", "t.csv", *QUICK), succeed("show", "runs/t-1")]
+    for result in results:
+        assert "F1 of red\\x1b[31m" in result.stdout
+        assert not {"\x1b", "\x07"} & set(result.output)
+    write("new.csv", "x,y", "1,g\x1b[31mreen")
+    assert "\x1b" not in fail("evaluate", "runs/t-1", "new.csv")
+
+
+def test_dates_are_classes_without_midnight():
+    days = pd.to_datetime(["2024-01-01", "2024-01-02"] * 20)
+    pd.DataFrame({"x": range(40), "day": days}).to_parquet("t.parquet")
+    assert "F1 of 2024-01-02 " in succeed("train", "t.parquet", *QUICK).stdout
+
+
+def test_the_scale_of_a_boundary_tells_the_target(monkeypatch):
+    seen, draw = [], plots.decision_boundary
+
+    def watch(*arguments, **options):
+        seen.append(options["target"])
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(plots, "decision_boundary", watch)
+    write("t.csv", "a,b,price", *(f"{i},{i % 7},{i + i % 7 + 0.5}" for i in range(40)))
+    succeed("train", "t.csv", *QUICK)
+    assert seen == ["price"]
+
+
 def test_predictions_go_to_a_file_that_is_not_overwritten(run):
     assert (
         "40 predictions written to out.csv"
@@ -221,7 +252,7 @@ def test_show_tells_all_of_a_run(run):
     out = succeed("show", run).stdout
     for words in (
         "shop: classification, predicting 'kind'", "train 24", "hidden=3", "MLP: 19 parameters",
-        "3 epochs, all 3 epochs", "validation loss ", "best ", "accuracy", "loss.png",
+        "3 epochs: finished all 3 epochs", "validation loss ", "best ", "accuracy", "loss.png",
     ):  # fmt: skip
         assert words in out
 
@@ -267,6 +298,8 @@ BAD_ARGUMENTS = {
     "schedule": (["iris", "--schedule", "cosin"], "did you mean 'cosine'"),
     "no epochs": (["iris", "--epochs", "0"], "at least 1, got 0"),
     "words for epochs": (["iris", "--epochs", "many"], "Invalid value for '--epochs'"),
+    "decay": (["iris", "--weight-decay", "-1"], "weight_decay"),
+    "clipping": (["iris", "--clip-norm", "0"], "clip_norm"),
     "rate": (["iris", "--lr", "-1"], "got -1.0"),
     "divergence": (
         ["diabetes", "--lr", "1e200", "--optimizer", "sgd", "--epochs", "3"],
@@ -298,8 +331,9 @@ def test_a_run_folder_in_the_way_stays_as_it_is():
 
 
 def test_resuming_keeps_to_the_settings_of_the_run(run):
-    message = "--resume keeps the settings of the run: leave out hidden, source"
-    assert message in fail("train", "iris", "--resume", run, "--hidden", "3")
+    message = "--resume keeps the settings of the run: leave out DATA, --hidden, --lr"
+    options = ["--hidden", "3", "--lr", "0.1", "--epochs", "9"]
+    assert message in fail("train", "iris", "--resume", run, *options)
 
 
 @pytest.mark.parametrize("first", [1, 4])
@@ -315,7 +349,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(monkeypatch, first):
 
     monkeypatch.setattr(os, "fsync", full)
     message = fail("train", shop(), *QUICK)
-    assert "the disk is full: free some space and run again" in message
+    assert "the disk is full: free some space" in message
     assert not list(Path().rglob("*.part"))
     if first == 1:
         assert here("runs") == []
@@ -396,7 +430,9 @@ def test_the_command_works_as_a_process_and_prints_plain_lines_into_a_pipe():
     done = process("train", shop(), *QUICK)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert done.stdout.startswith("epoch 1/3  loss ")
+    legend, first, *_ = done.stdout.splitlines()
+    assert legend == "training figures, with those of the validation samples in parentheses"
+    assert first.startswith("epoch 1/3  loss ")
     assert "\x1b" not in done.stdout
 
 
@@ -414,9 +450,7 @@ def test_a_full_disk_behind_a_redirection_is_said(run):
             timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: cannot write the output: the disk is full: free some space and run again\n"
-    )
+    assert done.stderr == ("error: cannot write the output: the disk is full: free some space\n")
 
 
 def test_ctrl_c_keeps_what_was_learned_and_tells_how_to_go_on():
@@ -424,6 +458,7 @@ def test_ctrl_c_keeps_what_was_learned_and_tells_how_to_go_on():
         [*COMMAND, "train", shop(), "--epochs", "100000", "--patience", "100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as training:  # fmt: skip
+        training.stdout.readline()
         assert training.stdout.readline().startswith("epoch 1/100000")
         training.send_signal(signal.SIGINT)
         out, err = training.communicate(timeout=60)
@@ -432,6 +467,32 @@ def test_ctrl_c_keeps_what_was_learned_and_tells_how_to_go_on():
     run = load_run("runs/shop-1")
     assert run.history.interrupted
     assert "interrupted in epoch" in succeed("show", "runs/shop-1").stdout
+
+
+@pytest.mark.parametrize("moment", ["import typer", "load_table"])
+def test_ctrl_c_before_the_training_ends_quietly(moment):
+    code = {
+        "import typer": """
+import sys
+class Press:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Press())
+from gradloom.cli import main
+main()
+""",
+        "load_table": """
+from gradloom.cli import main
+from gradloom.train import experiment
+def press(*_):
+    raise KeyboardInterrupt
+experiment.load_table = press
+main()
+""",
+    }[moment]
+    done = process("train", "iris", code=code)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ try:
 except MissingExtraError as missing:
     print(f"error: {missing}", file=sys.stderr)
     raise SystemExit(2) from None
+except KeyboardInterrupt:  # Ctrl-C before the command has begun
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +55,11 @@ class _OneLineErrors(typer.core.TyperGroup):
         except OSError as error:  # a full disk behind a redirection
             message = str(cannot_write(Path("the output"), error))
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # and no more of it
+        except (typer.Abort, KeyboardInterrupt):
+            raise SystemExit(130) from None
         else:
             raise SystemExit(code)
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {_shown(' '.join(message.split()))}", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -116,19 +120,34 @@ def train(
         float, _data("Share of the rows to stop by.")
     ] = Settings.validation_size,
     hidden: Annotated[str, _how("Sizes of the hidden layers, or none.")] = Settings.hidden,
-    activation: Annotated[str, _how("Of the hidden layers: tanh, relu, …")] = Settings.activation,
+    activation: Annotated[
+        str, _how("How hidden neurons respond: tanh, relu, …")
+    ] = Settings.activation,
     loss: Annotated[str, _how("auto, cross_entropy, hinge, mse, …")] = Settings.loss,
     optimizer: Annotated[str, _how("sgd, rmsprop, adam or adamw.")] = Settings.optimizer,
     learning_rate: Annotated[float, _how("The learning rate.", "--lr")] = Settings.learning_rate,
     schedule: Annotated[
-        str, _how("Of the learning rate: constant, step, linear, cosine or warmup.")
+        str, _how("How the rate changes: constant, step, linear, cosine or warmup.")
     ] = Settings.schedule,
+    weight_decay: Annotated[
+        float, _how("How strongly the optimizer shrinks the weights.")
+    ] = Settings.weight_decay,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest norm of the gradient.",
+            rich_help_panel="How to train",
+            show_default="no limit",
+        ),
+    ] = Settings.clip_norm,
     epochs: Annotated[int, _how("Times through the training rows.")] = Settings.epochs,
     batch_size: Annotated[int, _how("Rows an update.")] = Settings.batch_size,
     patience: Annotated[
         int, _how("Epochs without improvement after which to stop.")
     ] = Settings.patience,
-    seed: Annotated[int, _how("Of the split, the weights, the order of rows.")] = Settings.seed,
+    seed: Annotated[
+        int, _how("Decides the split, the first weights and the order of rows.")
+    ] = Settings.seed,
     engine: Annotated[
         str, _how("auto, compiled (a batch at once) or eager (scalar by scalar).")
     ] = Settings.engine,
@@ -149,7 +168,11 @@ def train(
         from gradloom.view import plots  # noqa: F401
     if resume is not None:
         given = {name for name in ctx.params if _was_given(ctx, name)}
-        wrong = sorted(given - {"resume", "epochs", "patience"})
+        wrong = [
+            each.opts[0] if each.param_type_name == "option" else str(each.metavar)
+            for each in ctx.command.params
+            if each.name in given - {"resume", "epochs", "patience"}
+        ]
         if wrong:
             raise ArgumentError(
                 f"--resume keeps the settings of the run: leave out {', '.join(wrong)}"
@@ -171,6 +194,8 @@ def train(
                 optimizer=optimizer,
                 learning_rate=learning_rate,
                 schedule=schedule,
+                weight_decay=weight_decay,
+                clip_norm=clip_norm,
                 epochs=epochs,
                 batch_size=batch_size,
                 patience=patience,
@@ -237,16 +262,16 @@ def show(folder: _RunFolder) -> None:
     with extra():
         from gradloom.view.plots import sparkline
     data, history = run.config["data"], run.history
-    print(f"{data['name']}: {data['task']}, predicting {data['target']!r}")
+    print(f"{_shown(data['name'])}: {data['task']}, predicting {data['target']!r}")
     print(f"rows: {', '.join(f'{part} {count}' for part, count in data['rows'].items())}")
     asked = run.settings.to_json()
-    print(f"settings: {', '.join(f'{name}={value}' for name, value in asked.items())}")
+    print(f"settings: {', '.join(f'{n}={_shown(str(v))}' for n, v in asked.items())}")
     for note in run.config["notes"]:
-        print(f"note: {note}")
+        print(f"note: {_shown(note)}")
     print(run.model)
     if history:
         best = history.best()
-        print(f"{len(history)} epochs, {history.ended}")
+        print(f"{len(history)} epochs: {history.ended}")
         print(f"{history.monitor.replace('_', ' ')} {sparkline(history[history.monitor])}")
         print(f"best {best[history.monitor]:.4g} in epoch {best['epoch']}")
     _print_scores(run)
@@ -277,7 +302,12 @@ def _read(file: Path) -> "pd.DataFrame":
 
 def _say(notes: list[str]) -> None:
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {_shown(note)}", file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    """The text with its control characters escaped, lest they command the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _draw(run: "Run", experiment: "Experiment") -> list[str]:
@@ -309,6 +339,7 @@ def _draw(run: "Run", experiment: "Experiment") -> list[str]:
             [[c.decode(v) for c, v in zip(numbers, row, strict=True)] for row in experiment.rows],
             [target.decode(t) for t in y] if isinstance(target, NumberTarget) else y,
             names=names,
+            target=_shown(target.name),
             classes=classes,
             test=[i in test for i in range(len(y))],
         )
@@ -325,7 +356,7 @@ def _print_scores(run: "Run") -> None:
 
 def _print_table(names: list[str], scores: "list[Scores]") -> None:
     """A table of scores: a line each, a column each set of rows; F1 by class where they are few."""
-    table = Table("", *names, header_style="bold")
+    table = Table("", *map(_shown, names), header_style="bold")
     for name in scores[0]:
         if isinstance(scores[0][name], float):
             figures = [each[name] for each in scores]
@@ -333,7 +364,7 @@ def _print_table(names: list[str], scores: "list[Scores]") -> None:
     if len(scores[0].get("classes", {})) <= 10:
         for name in scores[0].get("classes", {}):
             table.add_row(
-                f"F1 of {name}", *(f"{each['classes'][name]['f1']:.4g}" for each in scores)
+                f"F1 of {_shown(name)}", *(f"{each['classes'][name]['f1']:.4g}" for each in scores)
             )
     for column in table.columns[1:]:
         column.justify = "right"

@@ -117,6 +117,16 @@ def test_the_loss_and_the_outputs_fit_the_task(table, tmp_path, options, loss, o
     assert all(math.isfinite(record["validation_loss"]) for record in run.history)
 
 
+def test_the_gradient_is_clipped_and_the_weights_decay(table, tmp_path):
+    def weights(name, **options):
+        run = train_run(prepare(settings(table, **options)), tmp_path / name, progress="silent")
+        return math.hypot(*run.model.pack()[0]), run.history["loss"][-1]
+
+    size, loss = weights("free", optimizer="sgd")
+    assert weights("decayed", optimizer="sgd", weight_decay=1.0)[0] < size * 0.9
+    assert weights("clipped", optimizer="sgd", clip_norm=1e-6)[1] > loss
+
+
 def test_a_regression_is_scored_in_the_unit_of_the_target(table, tmp_path):
     experiment = prepare(settings(table, target="price", epochs=30))
     run = train_run(experiment, tmp_path / "run", progress="silent")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.numpy  # noqa: F401  (save_model needs it: better missed before training than after)
 
 from gradloom.errors import DataError, RunFolderError
-from gradloom.nn import MLP
+from gradloom.nn import MLP, OPTIMIZERS
 from gradloom.nn.checks import choose, number, whole
 from gradloom.train.callbacks import Checkpoint, EarlyStopping
 from gradloom.train.columns import Task, check_target, find_task
@@ -251,12 +251,13 @@ def _train(
     """Trains, scores, and fills the folder, the model file last."""
     settings = experiment.settings
     model = experiment.network()
+    optimizer = choose("optimizer", settings.optimizer, OPTIMIZERS)
     history = fit(
         model,
         *experiment.samples("train"),
         loss=experiment.loss,
-        optimizer=settings.optimizer,
-        learning_rate=settings.learning_rate,
+        optimizer=optimizer(model, lr=settings.learning_rate, weight_decay=settings.weight_decay),
+        clip_norm=settings.clip_norm,
         schedule=settings.schedule,
         epochs=settings.epochs,
         batch_size=settings.batch_size,

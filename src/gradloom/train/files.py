@@ -13,8 +13,8 @@ from typing import Any
 from gradloom.errors import GradloomError, RunFolderError
 
 _ADVICE = {
-    errno.ENOSPC: "the disk is full: free some space and run again",
-    errno.EDQUOT: "your disk quota is used up: free some space and run again",
+    errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "your disk quota is used up: free some space",
     errno.EACCES: "permission denied: choose a place that you may write to",
     errno.EPERM: "permission denied: choose a place that you may write to",
     errno.EROFS: "the disk is read-only: choose another place",
@@ -28,7 +28,7 @@ def cannot_write(path: Path, error: OSError) -> RunFolderError:
 
     Example:
         >>> cannot_write(Path("a.json"), OSError(errno.ENOSPC, "No space left on device"))
-        RunFolderError('cannot write a.json: the disk is full: free some space and run again')
+        RunFolderError('cannot write a.json: the disk is full: free some space')
     """
     advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
     return RunFolderError(f"cannot write {path}: {advice}")

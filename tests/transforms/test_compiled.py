@@ -616,6 +616,18 @@ def test_a_gradient_from_outside_is_an_argument_or_an_error() -> None:
     assert gl.compile(lambda x, g: w.detach() * x * g)(1.0, w.grad).data == 0.0
 
 
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+@pytest.mark.parametrize("make", [lambda: Value(2.0), lambda: nn.MLP(1, [1]).parameters()[0]])
+def test_a_copy_of_a_value_from_outside_is_an_error(
+    again: Callable[[Any], Any], make: Callable[[], Value]
+) -> None:
+    w = make()
+    with pytest.raises(RecordingError, match="copied or pickled while a function was recorded"):
+        gl.compile(lambda x: x * again(w))(1.0)
+
+
 # What bad input gets
 
 

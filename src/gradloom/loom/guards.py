@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.core import copying
+
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - once per guard
 
 TRUTH, NUMBER, INDEX = "the truth of a comparison", "a recorded number", "a recorded index"
@@ -56,6 +58,12 @@ class Site(NamedTuple):
 def is_inside(frame: FrameType) -> bool:
     """Whether a line of this package is running in this frame."""
     return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def is_copying(frame: FrameType) -> bool:
+    """Whether a value is asked there how it is to be copied or pickled."""
+    code = frame.f_code
+    return code.co_name == "__reduce__" or code.co_filename == copying.__file__
 
 
 def here(kind: str) -> Site:

@@ -247,7 +247,16 @@ def _watched(name: str, usual: Any) -> property:
 
     def read(value: Value) -> Any:
         recording = _here.recording
-        if recording is None or guards.is_inside(sys._getframe(1)):
+        if recording is None:
+            return usual.__get__(value)
+        frame = sys._getframe(1)
+        if guards.is_inside(frame):
+            if guards.is_copying(frame):
+                raise RecordingError(
+                    f"{value!r} was copied or pickled while a function was recorded, and a replay "
+                    "would not copy its number again; use it as it is, detach(x) for a constant, "
+                    "or copy it outside of compiled functions"
+                )
             return usual.__get__(value)
         if name == "grad":
             raise RecordingError(

@@ -271,6 +271,11 @@ def compile(
     numbers that `f` draws are the same at every replay (it warns), and what it prints or writes
     elsewhere happens only while recording.
 
+    Numbers inside count as a value does, not as a float: 1 / 0 gives inf where plain floats raise
+    ZeroDivisionError, (-1.0) ** 0.5 gives nan, and `isinstance(x, float)` and
+    `isinstance(x, Value)` are both false. Text made of a number, such as `f"{x:.2f}"`, shows the
+    one of the recording; compute nothing from it (`round(x, 2)` is watched).
+
     Args:
         f: a function of numbers; or leave it out, to use this as a decorator with options.
         strict: keep Python's order in sums, so that a result is the same to the last bit where

@@ -290,3 +290,17 @@ def test_patterns_of_no_order_and_of_hessians_that_are_none_are_refused() -> Non
         gl.sparsity(h, order=3)
     with pytest.raises(ShapeError, match="one number as its result"):
         gl.sparsity(g, order=2)(X)
+
+
+@pytest.mark.parametrize("x", [-1.0, 2.0])
+def test_what_a_mask_blocks_is_blocked_in_recorded_derivatives_too(x: float) -> None:
+    def f(x: Any) -> Any:
+        return gl.sqrt(gl.relu(x)) + gl.where(x > 0, gl.log(x) * gl.log(x), x * x)
+
+    def push(x: Any) -> Any:
+        return gl.jvp(f, (x,), (1.0,))[1]
+
+    assert gl.compile(gl.grad(f))(x) == pytest.approx(gl.grad(f)(x), rel=1e-12)
+    assert gl.compile(push)(x) == pytest.approx(push(x), rel=1e-12)
+    assert gl.compile(gl.hessian(f))(x) == pytest.approx(gl.hessian(f)(x), rel=1e-12)
+    assert gl.vmap(gl.grad(f))(np.array([x])) == pytest.approx([gl.grad(f)(x)], rel=1e-12)

@@ -22,7 +22,8 @@ from typing import Any
 
 from gradloom.core import tree, value
 from gradloom.core.operand import Operand
-from gradloom.core.table import Op, Scalar, apply
+from gradloom.core.ops import equal, where
+from gradloom.core.table import Op, Scalar, apply, is_symbolic
 from gradloom.errors import ArgumentError, ShapeError
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -42,11 +43,13 @@ class _Tape(list[Edges]):
     """What happened to the numbers of one reverse pass.
 
     For each in the order of their making: its operands on the same tape, by place, with the
-    local derivatives. Under `detect_anomaly()` there are notes too, on who asked for it.
+    local derivatives. Under `detect_anomaly()` there are notes too, on who asked for it. In a
+    recording it is not known yet what a mask will block: `masks` has the places of such.
     """
 
     def __init__(self) -> None:
         self.notes: dict[int, str] = {}
+        self.masks: set[int] = set()
 
 
 class Traced(Operand):
@@ -71,6 +74,8 @@ class Traced(Operand):
         local = op.derivatives(y, inner, mine)
         pairs = zip(operands, local, strict=True)
         edges = [(x._place, d) for x, d in pairs if d is not None]
+        if op.masks and any(is_symbolic(d) for _, d in edges):
+            self._tape.masks.add(len(self._tape))
         if (seen_by := value.watcher) is not None:
             self._tape.notes[len(self._tape)] = seen_by.computed(op, inner, y)
         return Traced(y, self._level, self._tape, edges)
@@ -79,12 +84,13 @@ class Traced(Operand):
 class Dual(Operand):
     """A number with its rate of change, the tangent, of one forward pass."""
 
-    __slots__ = ("_level", "data", "tangent")
+    __slots__ = ("_behind", "_level", "data", "tangent")
 
-    def __init__(self, data: Scalar, level: int, tangent: Scalar) -> None:
+    def __init__(self, data: Scalar, level: int, tangent: Scalar, *, behind: bool = False) -> None:
         self.data = data
         self._level = level
         self.tangent = tangent
+        self._behind = behind  # in a recording: a mask may hold the tangent at 0, come what may
 
     def __repr__(self) -> str:
         return f"Dual({self.data!r}, tangent={self.tangent!r})"
@@ -96,15 +102,31 @@ class Dual(Operand):
         local = op.derivatives(y, inner, mine)
         pairs = zip(operands, local, strict=True)
         # A tangent that is plainly 0 moves nothing, even where the derivative is inf.
-        moves = [d * x.tangent for x, d in pairs if d is not None and not _is_zero(x.tangent)]
+        found = [(x, d) for x, d in pairs if d is not None and not _is_zero(x.tangent)]
+        moves, behind = [], False
+        for x, d in found:
+            move = d * x.tangent
+            if x._behind:
+                move = _unless_zero(x.tangent, move)
+            if op.masks:
+                move = _unless_zero(d, move)
+            moves.append(move)
+            behind |= x._behind or (op.masks and is_symbolic(d))
         tangent = functools.reduce(lambda a, b: a + b, moves) if moves else 0.0
         if (seen_by := value.watcher) is not None:
             seen_by.computed(op, inner, y, tangent)
-        return Dual(y, self._level, tangent)
+        return Dual(y, self._level, tangent, behind=behind)
 
 
 def _is_zero(tangent: Scalar) -> bool:
     return type(tangent) is float and tangent == 0.0
+
+
+def _unless_zero(factor: Scalar, product: Scalar) -> Scalar:
+    """The product, but 0 where its factor is 0, even times nan; decided at each run."""
+    if not is_symbolic(factor):
+        return product
+    return where(equal(factor, 0.0), 0.0, product)
 
 
 def _derived(f: Callable[..., Any], kind: str, *argnums: Any) -> Callable[..., Any] | None:
@@ -134,12 +156,17 @@ def _reverse(f: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, Callable[
             if place is not None:
                 add(place, cotangent)
         seen_by = value.watcher
+        behind: set[int] = set()  # what a mask may keep from getting anything, inf and nan too
         for place in range(len(tape) - 1, -1, -1):
             above = total[place]
             if above is None:
                 continue
             for operand, local in tape[place]:
                 share = local * above
+                if place in tape.masks or place in behind:
+                    blocks = local if place in tape.masks else 1.0
+                    share = _unless_zero(above, _unless_zero(blocks, share))
+                    behind.add(operand)
                 if seen_by is not None:
                     seen_by.pulled(tape.notes.get(place, ""), local, above, share)
                 add(operand, share)

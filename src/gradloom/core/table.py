@@ -64,6 +64,15 @@ class Op:
         return found
 
 
+def is_symbolic(x: Scalar) -> bool:
+    """Whether `x` stands for numbers to come, at the bottom of whatever it is nested in."""
+    while hasattr(x, "_level"):
+        if x._symbolic:
+            return True
+        x = x.data
+    return False
+
+
 def _is_zero(derivative: Scalar) -> bool:
     """Zero now and at every run: what stands for numbers to come is not known to be."""
     while hasattr(derivative, "_level"):

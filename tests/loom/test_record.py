@@ -160,14 +160,21 @@ def test_recordings_nest() -> None:
     assert graph.parameters == [w]
 
 
-def test_formatting_and_printing_show_the_number_and_leave_no_guard(capsys: Any) -> None:
+def test_printing_shows_the_number_and_leaves_no_guard(capsys: Any) -> None:
     def f(x: Any) -> Any:
-        print(x, f"{x:.2f}", np.isscalar(x))
+        print(x, np.isscalar(x))
         return x
 
     graph, _ = record(f, 2.0)
-    assert capsys.readouterr().out == "Symbol(%0: 2.0) 2.00 False\n"
+    assert capsys.readouterr().out == "Symbol(%0: 2.0) False\n"
     assert graph.guards == []
+
+
+def test_a_number_that_became_text_is_guarded() -> None:
+    graph, _ = record(lambda x: x * float(f"{x:.1f}"), 2.0)
+    assert [number for _, number in graph.guards] == [2.0]
+    rounded = gl.compile(lambda x: x * float(f"{x:.1f}"))
+    assert [rounded(2.04), rounded(3.06)] == [2.04 * 2.0, 3.06 * 3.1]
 
 
 def test_the_message_names_a_value_written_meanwhile() -> None:

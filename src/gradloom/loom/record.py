@@ -424,7 +424,8 @@ class Symbol(Operand):
         return round(float(self), digits)
 
     def __format__(self, spec: str) -> str:
-        return format(self._number, spec) if spec else str(self)
+        # Text may be parsed again, or come out as a key: it holds for this number alone.
+        return format(self._hold(guards.NUMBER), spec) if spec else str(self)
 
     def __copy__(self) -> Self:
         return self

@@ -52,6 +52,21 @@ class _Tape(list[Edges]):
         self.masks: set[int] = set()
 
 
+def _differentiate(
+    owner: Operand, op: Op, operands: Sequence[Scalar]
+) -> tuple[Scalar, list[Scalar], list[tuple[Any, Scalar]]]:
+    """The operation one level below its owner: the result, the operands there, and the slopes.
+
+    A slope is an operand of the owner's level with the derivative by it; others are constants.
+    """
+    level = owner._level
+    mine = [getattr(x, "_level", None) == level for x in operands]
+    inner = [x.data if m else x for x, m in zip(operands, mine, strict=True)]
+    y = apply(op, *inner)
+    local = op.derivatives(y, inner, mine)
+    return y, inner, [(x, d) for x, d in zip(operands, local, strict=True) if d is not None]
+
+
 class Traced(Operand):
     """A number on the tape of one reverse pass."""
 
@@ -68,12 +83,8 @@ class Traced(Operand):
         return f"Traced({self.data!r})"
 
     def _apply(self, op: Op, operands: Sequence[Scalar]) -> "Traced":
-        mine = [isinstance(x, Traced) and x._level == self._level for x in operands]
-        inner = [x.data if m else x for x, m in zip(operands, mine, strict=True)]
-        y = apply(op, *inner)
-        local = op.derivatives(y, inner, mine)
-        pairs = zip(operands, local, strict=True)
-        edges = [(x._place, d) for x, d in pairs if d is not None]
+        y, inner, slopes = _differentiate(self, op, operands)
+        edges = [(x._place, d) for x, d in slopes]
         if op.masks and any(is_symbolic(d) for _, d in edges):
             self._tape.masks.add(len(self._tape))
         if (seen_by := value.watcher) is not None:
@@ -96,15 +107,11 @@ class Dual(Operand):
         return f"Dual({self.data!r}, tangent={self.tangent!r})"
 
     def _apply(self, op: Op, operands: Sequence[Scalar]) -> "Dual":
-        mine = [isinstance(x, Dual) and x._level == self._level for x in operands]
-        inner = [x.data if m else x for x, m in zip(operands, mine, strict=True)]
-        y = apply(op, *inner)
-        local = op.derivatives(y, inner, mine)
-        pairs = zip(operands, local, strict=True)
-        # A tangent that is plainly 0 moves nothing, even where the derivative is inf.
-        found = [(x, d) for x, d in pairs if d is not None and not _is_zero(x.tangent)]
+        y, inner, slopes = _differentiate(self, op, operands)
         moves, behind = [], False
-        for x, d in found:
+        for x, d in slopes:
+            if type(x.tangent) is float and x.tangent == 0.0:
+                continue  # it moves nothing, even where the derivative is inf
             move = d * x.tangent
             if x._behind:
                 move = _unless_zero(x.tangent, move)
@@ -116,10 +123,6 @@ class Dual(Operand):
         if (seen_by := value.watcher) is not None:
             seen_by.computed(op, inner, y, tangent)
         return Dual(y, self._level, tangent, behind=behind)
-
-
-def _is_zero(tangent: Scalar) -> bool:
-    return type(tangent) is float and tangent == 0.0
 
 
 def _unless_zero(factor: Scalar, product: Scalar) -> Scalar:

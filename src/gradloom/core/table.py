@@ -64,22 +64,22 @@ class Op:
         return found
 
 
+def _bottom(x: Scalar) -> Scalar:
+    """The float that `x` is nested around, or what stands for a number to come."""
+    while hasattr(x, "_level") and not x._symbolic:
+        x = x.data
+    return x
+
+
 def is_symbolic(x: Scalar) -> bool:
     """Whether `x` stands for numbers to come, at the bottom of whatever it is nested in."""
-    while hasattr(x, "_level"):
-        if x._symbolic:
-            return True
-        x = x.data
-    return False
+    return hasattr(_bottom(x), "_level")
 
 
 def _is_zero(derivative: Scalar) -> bool:
     """Zero now and at every run: what stands for numbers to come is not known to be."""
-    while hasattr(derivative, "_level"):
-        if derivative._symbolic:
-            return False
-        derivative = derivative.data
-    return bool(derivative == 0.0)
+    number = _bottom(derivative)
+    return not hasattr(number, "_level") and number == 0.0
 
 
 OPS: dict[str, Op] = {}

@@ -273,8 +273,12 @@ def compile(
 
     Numbers inside count as a value does, not as a float: 1 / 0 gives inf where plain floats raise
     ZeroDivisionError, (-1.0) ** 0.5 gives nan, and `isinstance(x, float)` and
-    `isinstance(x, Value)` are both false. Text made of a number, such as `f"{x:.2f}"`, shows the
-    one of the recording; compute nothing from it (`round(x, 2)` is watched).
+    `isinstance(x, Value)` are both false. `str(x)` shows the symbol; formatted text, `f"{x:.2f}"`,
+    shows the number and is watched. A value that was computed before the call is computed afresh
+    from its leaves. A module whose parameters were exchanged for others is read through the old
+    ones until `clear()`. Without `strict`, a branch on a sum that lies at the brink may take the
+    other side. From Python 3.13 on, reads of the `data` of values from outside are watched in the
+    first 100 recordings of a process alone.
 
     Args:
         f: a function of numbers; or leave it out, to use this as a decorator with options.

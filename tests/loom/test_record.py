@@ -1,6 +1,9 @@
 """Recording: what stands in the graph, and what symbols do where numbers are expected."""
 
 import math
+import operator
+import threading
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 
 import gradloom as gl
 from gradloom import Value
-from gradloom.core import table
+from gradloom.core import ops, table
 from gradloom.core.ops import OPS
 from gradloom.errors import LostGradientError, NotANumberError, RecordingError
 from gradloom.loom import record as record_module
@@ -42,6 +45,71 @@ def test_arithmetic_among_values_alone_is_recorded_down_to_its_leaves() -> None:
     assert sorted(line.split()[2] for line in str(graph).splitlines()[:-1]) == sorted(
         ["input", "parameter", "1.0", "*", "+", "*", "+", "*", "+"]
     )
+
+
+OPERATORS = [
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
+    operator.pow,
+]  # fmt: skip
+OPERANDS = [2.0, 2, 0.0, -0.0, 0, np.float64(3.0), Fraction(1, 2), 2**60, Value(2.0), math.nan]
+
+
+@pytest.mark.parametrize("operate", OPERATORS)
+@pytest.mark.parametrize("other", OPERANDS, ids=repr)
+@pytest.mark.parametrize("of_values", [False, True], ids=["symbol", "value"])
+def test_every_operator_records_what_the_eager_engine_computes(
+    operate: Any, other: Any, of_values: bool
+) -> None:
+    w = Value(5.0)
+    for both in ((w, other), (other, w)):
+        wanted = operate(*both).data
+        seen = []
+
+        def f(x: Any, both: Any = both, seen: list[Any] = seen) -> Any:
+            for _ in range(2):
+                seen.append(operate(*[x if part is w and not of_values else part for part in both]))
+            return seen[-1]
+
+        graph, _ = record(f, 5.0)
+        assert isinstance(seen[1], Symbol)
+        for symbol in seen:
+            np.testing.assert_equal(symbol._number, wanted)
+        row = str(graph).splitlines()[-2].split()[2]
+        assert OPS[row].evaluate is vars(ops)[NAMES[operate]].op.evaluate
+        assert len(graph.constants) == (0 if isinstance(other, Value) else 1)
+
+
+NAMES = {
+    operator.add: "add", operator.sub: "sub", operator.mul: "mul", operator.truediv: "div",
+    operator.floordiv: "floordiv", operator.mod: "mod", operator.pow: "pow",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operate", OPERATORS)
+@pytest.mark.parametrize("other", ["text", None, 1j, [2.0]], ids=repr)
+def test_operators_refuse_what_is_no_number(operate: Any, other: Any) -> None:
+    for f in (lambda x: operate(x, other), lambda x: operate(other, x)):
+        with pytest.raises(TypeError):
+            record(f, 5.5)
+
+
+def test_arithmetic_on_values_inside_a_recording_makes_symbols_and_outside_values() -> None:
+    w = Value(2.0)
+    seen: list[Any] = []
+
+    def elsewhere() -> None:
+        seen.append(w * w)
+
+    def f(x: Any) -> Any:
+        seen.append(w * w + gl.exp(w))
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        return x
+
+    record(f, 1.0)
+    assert [type(y) for y in seen] == [Symbol, Value]
+    assert type(w * w + gl.exp(w)) is Value
 
 
 def test_a_long_chain_of_values_is_recorded_without_recursion() -> None:

@@ -79,5 +79,5 @@ def _in_place(nested: Any, number: Callable[[], Value]) -> Any:
 def test_query_key_and_value_of_the_gpt_are_one_product_of_48_by_16() -> None:
     workload = workloads.gpt()
     graph, _ = record(workload.function)
-    shapes = [i.shape for i in weave(graph).instructions if i.body == ("*", (0, 1))]
-    assert (48, 8, 16) in shapes
+    products = [i for i in weave(graph).instructions if i.body == ("*", (0, 1))]
+    assert [8, 16, 48] in [sorted(i.shape) for i in products]

@@ -38,6 +38,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.graph = Graph()
+        self.codes, self.operands = self.graph.codes, self.graph.operands
         self.sites: list[guards.Site] = []
         self.level = autodiff.new_level()
         self.active = False
@@ -46,6 +47,7 @@ class Recording:
         self._value_inputs = False
         self._found_values: set[int] = set()  # nodes that are values in plain code
         self._constants: dict[bytes, int] = {}
+        self._numbers: dict[float, Symbol] = {}  # but zeros, of which there are two
         self._values: dict[int, Symbol] = {}
         self._alive: list[Value] = []
         self._around: Recording | None = None
@@ -100,7 +102,10 @@ class Recording:
         if known is not None:
             return known
         if type(x) is float:
-            return _symbol(self, self.constant(x), x)
+            found = _symbol(self, self.constant(x), x)
+            if x:
+                self._numbers[x] = found
+            return found
         if type(x) is Symbol and x._recording is self:
             return x
         if isinstance(x, Value):
@@ -112,6 +117,16 @@ class Recording:
             f"{x!r} belongs to another recording or derivative and cannot be read in this one; "
             "pass it to the function as an argument, or use detach(x).data for its number"
         )
+
+    def operand(self, x: Any) -> "Symbol | None":
+        """What stands for an operand that needs no second look: met before, or a plain number."""
+        kind = type(x)
+        if kind is Symbol:
+            return x if x._recording is self else None
+        if kind is float or kind is int:
+            found = self._numbers.get(x)
+            return self.symbol(table.as_number(x)) if found is None else found
+        return self._values.get(id(x))
 
     def _take(self, value: Value) -> None:
         """Note a value from outside: a leaf as a parameter, a result with all below it.
@@ -218,7 +233,8 @@ class _Outside:
                 self.times += 1
                 self.usual = list(_attributes(Value)) if self.times <= self.TIMES else []
                 for kind, name, usual in self.usual:
-                    setattr(kind, name, _watched(name, usual))
+                    stand_in = _recorded if name in _OPERATORS else _watched
+                    setattr(kind, name, stand_in(name, usual))
 
     def unwatch(self) -> None:
         """One less."""
@@ -233,13 +249,29 @@ class _Outside:
 _outside = _Outside()
 
 
+_OPERATORS = ("__add__", "__mul__", "__rmul__", "__sub__", "__truediv__", "_apply")
+
+
 def _attributes(kind: type[Value]) -> Iterator[tuple[type[Value], str, Any]]:
-    """`data` and `grad` of the class and those below it, wherever they are defined."""
-    for name in ("data", "grad"):
+    """What is replaced, of the class and those below it, wherever it is defined."""
+    for name in ("data", "grad", *_OPERATORS):
         if name in vars(kind):
             yield kind, name, vars(kind)[name]
     for below in kind.__subclasses__():
         yield from _attributes(below)
+
+
+def _recorded(name: str, usual: Any) -> Callable[..., Any]:
+    """What stands in place of an operator meanwhile: arithmetic on values makes symbols."""
+    operate = getattr(Symbol, name)
+
+    def recorded(value: Value, *operands: Any) -> Any:
+        recording = _here.recording
+        if recording is None:
+            return usual(value, *operands)
+        return operate(recording.symbol(value), *operands)
+
+    return recorded
 
 
 def _watched(name: str, usual: Any) -> property:
@@ -273,10 +305,44 @@ def _watched(name: str, usual: Any) -> property:
     return property(read, write)
 
 
+_ADD, _MUL = code_of("+"), code_of("*")
+_SEQUENCES = (list, tuple, str)
+
+
+def _operator(
+    symbol: str, usual: Callable[..., Any], *, reflected: bool = False
+) -> Callable[..., Any]:
+    """An operator of symbols: `usual`, with the everyday case spelled out."""
+    code, evaluate = code_of(symbol), OPS[symbol].evaluate
+
+    def operate(self: "Symbol", other: Scalar) -> Any:
+        recording = self._recording
+        known = recording.operand(other)
+        if known is None or not recording.active:
+            return usual(self, other)
+        left, right = (known, self) if reflected else (self, known)
+        codes, operands = recording.codes, recording.operands
+        out = _new(Symbol)
+        out._recording = recording
+        out._node = len(codes)
+        out._number = evaluate(left._number, right._number)
+        codes.append(code)
+        operands.append(left._node)
+        operands.append(right._node)
+        return out
+
+    return operate
+
+
+def _scaled(self: "Symbol", other: Scalar) -> Any:
+    """other * self; [0.0] * n repeats the list, for which Python asks for the index n."""
+    return NotImplemented if isinstance(other, _SEQUENCES) else Operand.__rmul__(self, other)
+
+
 class Symbol(Operand):
     """A number in a recording."""
 
-    __slots__ = ("_level", "_node", "_number", "_recording")
+    __slots__ = ("_node", "_number", "_recording")
     _symbolic = True
     _recording: Recording
     _node: int
@@ -285,26 +351,48 @@ class Symbol(Operand):
     def __repr__(self) -> str:
         return f"Symbol(%{self._node}: {self._number})"
 
+    # Operators are what recordings spend their time on: a sum and a product are spelled out here,
+    # the others of two operands come from `_operator` below. What needs a second look (lists,
+    # operands of other recordings or derivatives) goes the general way, by `ops` and `_apply`.
+
     def __add__(self, other: Scalar) -> Any:
         recording = self._recording
-        if type(other) is Symbol and other._recording is recording and recording.active:
-            node = recording.graph.add(_ADD, (self._node, other._node))
-            return _symbol(recording, node, self._number + other._number)
-        return super().__add__(other)
+        known = recording.operand(other) if type(other) is not Symbol else other
+        if known is None or known._recording is not recording or not recording.active:
+            return super().__add__(other)
+        codes, operands = recording.codes, recording.operands
+        out = _new(Symbol)
+        out._recording = recording
+        out._node = len(codes)
+        out._number = self._number + known._number
+        codes.append(_ADD)
+        operands.append(self._node)
+        operands.append(known._node)
+        return out
 
     def __mul__(self, other: Scalar) -> Any:
         recording = self._recording
-        if type(other) is Symbol and other._recording is recording and recording.active:
-            node = recording.graph.add(_MUL, (self._node, other._node))
-            return _symbol(recording, node, self._number * other._number)
-        if isinstance(other, list | tuple | str):
-            return NotImplemented  # [0.0] * n repeats the list: Python asks for the index n
-        return super().__mul__(other)
+        known = recording.operand(other) if type(other) is not Symbol else other
+        if known is None or known._recording is not recording or not recording.active:
+            return NotImplemented if isinstance(other, _SEQUENCES) else super().__mul__(other)
+        codes, operands = recording.codes, recording.operands
+        out = _new(Symbol)
+        out._recording = recording
+        out._node = len(codes)
+        out._number = self._number * known._number
+        codes.append(_MUL)
+        operands.append(self._node)
+        operands.append(known._node)
+        return out
 
-    def __rmul__(self, other: Scalar) -> Any:
-        if isinstance(other, list | tuple | str):
-            return NotImplemented
-        return super().__rmul__(other)
+    __radd__ = _operator("+", Operand.__radd__, reflected=True)
+    __sub__ = _operator("-", Operand.__sub__)
+    __rsub__ = _operator("-", Operand.__rsub__, reflected=True)
+    __rmul__ = _operator("*", _scaled, reflected=True)
+    __truediv__ = _operator("/", Operand.__truediv__)
+    __rtruediv__ = _operator("/", Operand.__rtruediv__, reflected=True)
+    __pow__ = _operator("**", Operand.__pow__)
+    __rpow__ = _operator("**", Operand.__rpow__, reflected=True)
 
     def _apply(self, op: Op, operands: Sequence[Scalar]) -> "Symbol":
         recording = self._recording
@@ -316,8 +404,17 @@ class Symbol(Operand):
                 x = recording.symbol(x)
             places.append(x._node)
             numbers.append(x._number)
-        node = recording.graph.add(code_of(op.symbol), places)
+        codes = recording.codes
+        node = len(codes)
+        codes.append(code_of(op.symbol))
+        recording.operands.extend(places)
+        if op.arity is None:
+            recording.graph.counts.append(len(places))
         return _symbol(recording, node, op.evaluate(*numbers))
+
+    @property
+    def _level(self) -> int:  # type: ignore[override]
+        return self._recording.level
 
     @property
     def data(self) -> "Symbol":
@@ -437,12 +534,8 @@ class Symbol(Operand):
         raise TypeError(f"{self!r} is one number and cannot be iterated over")
 
 
-_ADD, _MUL = code_of("+"), code_of("*")
-
-
 def _symbol(recording: Recording, node: int, number: float) -> Symbol:
     out = _new(Symbol)
-    out._level = recording.level
     out._recording = recording
     out._node = node
     out._number = number

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, row_of
+from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, arities, row_of
 from gradloom.loom.terms import Codes, Flags, Nodes, mixed
 
 _ROUNDS = 8  # of sharing all nodes at once, before it is done one by one
@@ -51,8 +51,8 @@ def simplify(graph: Graph) -> Graph:
         guards=[(int(number[node]), value) for node, value in graph.guards],
     )
     kept.codes.frombytes(codes[live].tobytes())
-    ends = np.cumsum(np.diff(starts)[live], dtype=np.uint32)
-    kept.starts.frombytes(ends.tobytes())
+    several = arities()[codes] < 0
+    kept.counts.frombytes(np.asarray(graph.counts)[live[several]].tobytes())
     entries = operands[np.repeat(live, np.diff(starts))]
     kept.operands.frombytes(entries.astype(np.uint32).tobytes())
     return kept

@@ -265,13 +265,19 @@ def _recorded(name: str, usual: Any) -> Callable[..., Any]:
     """What stands in place of an operator meanwhile: arithmetic on values makes symbols."""
     operate = getattr(Symbol, name)
 
-    def recorded(value: Value, *operands: Any) -> Any:
+    def recorded(value: Value, other: Any) -> Any:
         recording = _here.recording
         if recording is None:
-            return usual(value, *operands)
-        return operate(recording.symbol(value), *operands)
+            return usual(value, other)
+        return operate(recording.symbol(value), other)
 
-    return recorded
+    def applied(value: Value, op: Op, operands: Sequence[Scalar]) -> Any:
+        recording = _here.recording
+        if recording is None:
+            return usual(value, op, operands)
+        return recording.symbol(value)._apply(op, operands)
+
+    return applied if name == "_apply" else recorded
 
 
 def _watched(name: str, usual: Any) -> property:

@@ -24,7 +24,7 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,12 @@ from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, symbol_of
 from gradloom.loom.lower import lower
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.simplify import simplify
-from gradloom.loom.terms import MINUS, PAIR, SUM, Flags, Nodes, flatten, laned_nodes, mixed
+from gradloom.loom.terms import MINUS, PAIR, SUM, Flags, Nodes, flatten, laned_nodes, mixed, ragged
 from gradloom.loom.views import Piece, Slots, pieces, tables
 
 _FEW = 8  # terms that may stand in one body
+_SHORT = 4  # operands up to which a loop is faster than calling max()
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
 @dataclass(slots=True)
@@ -78,20 +80,42 @@ class _Weaver:
         self._ends = [0, 0]  # the next slots of parameters and of constants
 
     def levels(self) -> Nodes:
-        """Step 2; what became a term has the level of what it is made from."""
-        operands = self.graph.operands
-        nodes = np.flatnonzero(self.codes > PARAMETER).astype(np.int32)
-        steps = (~self.terms.absorbed[nodes]).astype(np.int32)
-        columns = [nodes, self.starts[nodes], self.starts[nodes + 1], steps]
+        """Step 2; terms have no level, but what they are made of counts for their sum."""
+        nodes = np.flatnonzero((self.codes > PARAMETER) & ~self.terms.absorbed)
+        counts, reads = self._reads(nodes)
+        ends = np.cumsum(counts)
+        columns = [array("q", column.tobytes()) for column in (nodes, ends - counts, ends)]
         levels = array("i", bytes(4 * len(self.codes)))
-        for node, start, end, step in zip(*[column.data for column in columns], strict=True):
-            level = levels[operands[start]]
-            for place in range(start + 1, end):
-                below = levels[operands[place]]
-                if below > level:  # noqa: PLR1730 - max() would take as long as all the rest
-                    level = below
-            levels[node] = level + step
+        read, level_of = array("i", reads.tobytes()), levels.__getitem__
+        for node, start, end in zip(*columns, strict=True):
+            if end - start > _SHORT:
+                levels[node] = max(map(level_of, read[start:end])) + 1
+                continue
+            highest = 0
+            for place in range(start, end):
+                level = levels[read[place]]
+                if level > highest:  # noqa: PLR1730 - max() would take as long as all the rest
+                    highest = level
+            levels[node] = highest + 1
         return np.array(levels)
+
+    def _reads(self, nodes: Nodes) -> tuple[Slots, Nodes]:
+        """How many operands each of these nodes has, of sums the factors of all terms; and them."""
+        terms, is_sum = self.terms, self.terms.is_sum[nodes]
+        sums, maps = nodes[is_sum], nodes[~is_sum]
+        counts = np.empty(len(nodes), dtype=np.int64)
+        counts[~is_sum] = self.starts[maps + 1] - self.starts[maps]
+        begin, end = (terms.begin[np.searchsorted(terms.owner, sums, side=side)] for side in _SIDES)
+        counts[is_sum] = 2 * (end - begin)
+        firsts = np.cumsum(counts) - counts
+        reads = np.empty(int(counts.sum()), dtype=np.int32)
+        of_maps = ragged(self.starts[maps], counts[~is_sum])
+        reads[ragged(firsts[~is_sum], counts[~is_sum])] = self.operands[of_maps]
+        of_sums, to = ragged(begin, end - begin), ragged(firsts[is_sum], end - begin)
+        first, second = terms.first[of_sums], terms.second[of_sums]
+        reads[to] = first
+        reads[to + np.repeat(end - begin, end - begin)] = np.where(second < 0, first, second)
+        return counts, reads
 
     def group(self) -> list[_Group]:
         """Step 3: the groups in the order of running."""
@@ -121,8 +145,8 @@ class _Weaver:
         if len(maps):
             counts = self.starts[maps + 1] - self.starts[maps]
             firsts = np.cumsum(counts) - counts
-            place = np.arange(counts.sum()) - np.repeat(firsts, counts)
-            below = self.operands[np.repeat(self.starts[maps], counts) + place]
+            place = ragged(np.zeros_like(counts), counts)
+            below = self.operands[ragged(self.starts[maps], counts)]
             keys[maps] = np.add.reduceat(mixed(place, levels[below], self.laned[below]), firsts)
         sums, own = terms.keys(levels)
         keys[sums] = own

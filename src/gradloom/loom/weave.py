@@ -21,7 +21,7 @@ It is done on whole arrays, but for the levels, each of which waits for the one 
 
 import math
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -34,10 +34,11 @@ from gradloom.loom.lower import lower
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.simplify import simplify
 from gradloom.loom.terms import MINUS, PAIR, SUM, Flags, Nodes, flatten, laned_nodes, mixed, ragged
-from gradloom.loom.views import Piece, Slots, pieces, tables
+from gradloom.loom.views import Piece, Slots, View, pieces, tables
 
 _FEW = 8  # terms that may stand in one body
 _SHORT = 4  # operands up to which a loop is faster than calling max()
+_KEPT = 1 << 12  # elements of the lists of a group up to which its form is kept
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
@@ -77,6 +78,7 @@ class _Weaver:
         self.terms = flatten(graph, self.laned, strict=strict)
         self.slot = np.full(len(graph), -1, dtype=np.int32)
         self._bodies: dict[str, Body] = {}
+        self._forms: dict[tuple[Any, ...], _Form] = {}
         self._ends = [0, 0]  # the next slots of parameters and of constants
 
     def levels(self) -> Nodes:
@@ -223,14 +225,13 @@ class _Weaver:
         found: list[list[Instruction]] = []
         for group in groups:
             count = len(group.nodes)
-            out = np.arange(size, size + count)
             # A loose sum reads its terms in whatever order, so it has no say in theirs.
-            found.append([] if group.loose else list(self._emit(group, out)))
-            self.slot[group.nodes] = out
+            found.append([] if group.loose else self._emit(group, size))
+            self.slot[group.nodes] = np.arange(size, size + count)
             size += count
         for group, instructions in zip(groups, found, strict=True):
             if group.loose:
-                instructions += self._emit(group, self.slot[group.nodes])
+                instructions += self._emit(group, int(self.slot[group.nodes[0]]))
         outside = [*self.graph.outputs, *(node for node, _ in self.graph.guards)]
         self._place(np.array(outside, dtype=np.int32))
         self._place(np.flatnonzero(codes == PARAMETER))
@@ -247,66 +248,137 @@ class _Weaver:
             self.slot[own] = np.arange(self._ends[i], self._ends[i] + len(own))
             self._ends[i] += len(own)
 
-    def _emit(self, group: _Group, out: Slots) -> Iterator[Instruction]:
-        """The instructions of a group; its members are sorted first if they are better views."""
-        for nodes in chain.from_iterable(part.lists for part in group.parts):
+    def _emit(self, group: _Group, first: int) -> list[Instruction]:
+        """The instructions of a group, whose results stand from slot `first` on.
+
+        Its members are sorted first if they are better views.
+        """
+        lists = [self._slots(nodes) for part in group.parts for nodes in part.lists]
+        bases = [int(slots[0]) for slots in lists]
+        form = self._form(group, [slots - slots[0] for slots in lists])
+        if form.order is not None:
+            group.nodes = group.nodes[form.order]
+        return [
+            Instruction(
+                shape,
+                _moved(target, first),
+                step.body,
+                tuple([_moved(v, bases[i]) for i, v in zip(step.sources, views, strict=True)]),
+                step.accumulate,
+                ordered=step.accumulate and self.strict,
+            )
+            for step in form.steps
+            for shape, (target, *views) in step.found
+        ]
+
+    def _slots(self, nodes: Nodes) -> Nodes:
+        """Where these nodes lie; parameters and constants are given their slots by now."""
+        slots: Nodes = self.slot[nodes]
+        if slots.min() < 0:
             self._place(nodes)
-        steps = self._steps(group, out)
-        best = _cost(steps)
-        if len(out) > 1 and best > (0, len(group.parts)):
-            chosen = None
-            firsts = [self.slot[x[:: p.repeat]] for p in group.parts for x in p.lists]
+            slots = self.slot[nodes]
+        return slots
+
+    def _form(self, group: _Group, lists: list[Nodes]) -> "_Form":
+        """What a group does, its lists counted from the first of each.
+
+        Every step of a recurrence has the same form, only further on; so forms are kept. (Long
+        lists seldom come twice, and would cost more to keep than to look at again.)
+        """
+        if sum(map(len, lists)) > _KEPT:
+            return self._best(group, lists)
+        parts = [(id(part.body), part.repeat) for part in group.parts]
+        key = (repr(group.start), group.accumulate, group.loose, *parts, *map(bytes, lists))
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = self._best(group, lists)
+        return form
+
+    def _best(self, group: _Group, lists: list[Nodes]) -> "_Form":
+        """The order of a group's members, as recorded or sorted by a list, that costs least."""
+        form = _Form(self._steps(group, lists))
+        best = _cost(form.steps)
+        if len(group.nodes) > 1 and best > (0, len(group.parts)):
+            repeats = [part.repeat for part in group.parts for _ in part.lists]
+            firsts = [slots[::repeat] for slots, repeat in zip(lists, repeats, strict=True)]
             for i in range(len(firsts)):
                 order = np.lexsort([*firsts[:i], *firsts[i + 1 :], firsts[i]])
-                tried = self._steps(group, out, order)
-                if (cost := _cost(tried)) < best:
-                    best, chosen, steps = cost, order, tried
-            if chosen is not None:
-                group.nodes = group.nodes[chosen]
-        for body, accumulate, found in steps:
-            for shape, (target, *views) in found:
-                yield Instruction(
-                    shape,
-                    target,
-                    self._one(body),
-                    tuple(views),
-                    accumulate,
-                    ordered=accumulate and self.strict,
-                )
+                tried = [_permuted(*pair, order) for pair in zip(lists, repeats, strict=True)]
+                steps = self._steps(group, tried)
+                if (cost := _cost(steps)) < best:
+                    best, form = cost, _Form(steps, order)
+        return form
 
-    def _steps(
-        self, group: _Group, out: Slots, order: Slots | None = None
-    ) -> list[tuple[Body, bool, list[Piece]]]:
-        """What a group does, with its views; its members may be put in order first."""
-        parts = []
+    def _steps(self, group: _Group, lists: list[Nodes]) -> "list[_Step]":
+        """What a group does, with its views."""
+        out = np.arange(len(group.nodes))
+        parts, end = [], 0
         for part in group.parts:
-            lists: list[Slots] = [self.slot[nodes] for nodes in part.lists]
-            if order is not None:
-                lists = [_permuted(slots, order, part.repeat) for slots in lists]
-            elif group.loose:
-                ascending = np.lexsort(lists[::-1])
-                lists = [slots[ascending] for slots in lists]
-            parts.append((part.body, part.repeat, lists))
+            sources = tuple(range(end, end := end + len(part.lists)))
+            own = [lists[i] for i in sources]
+            if group.loose:
+                ascending = np.lexsort(own[::-1])
+                own = [slots[ascending] for slots in own]
+            parts.append((part, sources, own))
         steps = [
-            (body, group.accumulate, pieces([out.repeat(repeat), *lists], repeat))
-            for body, repeat, lists in parts
+            _Step(
+                part.body,
+                group.accumulate,
+                pieces([out.repeat(part.repeat), *own], part.repeat),
+                sources,
+            )
+            for part, sources, own in parts
         ]
         if group.start is None or _cost(steps) <= (0, len(parts)):
             return steps
-        if sum(repeat for _, repeat, _ in parts) > _FEW:
+        if sum(part.repeat for part in group.parts) > _FEW:
             return steps
-        single = [(b, [x[i::r] for x in lists]) for b, r, lists in parts for i in range(r)]
+        single = [(p.body, [x[i :: p.repeat] for x in o]) for p, _, o in parts for i in _each(p)]
         body, columns = _together(group.start, single)
-        fused = [(body, False, pieces([out, *columns]))]
+        every = tuple(
+            source for part, sources, _ in parts for _ in _each(part) for source in sources
+        )
+        fused = [_Step(self._one(body), False, pieces([out, *columns]), every)]
         return min(fused, steps, key=_cost)
 
 
-def _cost(steps: list[tuple[Body, bool, list[Piece]]]) -> tuple[int, int]:
+@dataclass(slots=True)
+class _Step:
+    """A body with the views that it runs over, those of `out` first.
+
+    Attributes:
+        sources: for each further view which of the group's lists it is of.
+    """
+
+    body: Body
+    accumulate: bool
+    found: list[Piece]
+    sources: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Form:
+    """What a group does, and how its members are sorted before."""
+
+    steps: list[_Step]
+    order: Slots | None = None
+
+
+def _each(part: _Part) -> range:
+    return range(part.repeat)
+
+
+def _moved(view: View, by: int) -> View:
+    """The view so many slots further on."""
+    return View(view.offset + by, view.strides, None if view.table is None else view.table + by)
+
+
+def _cost(steps: list[_Step]) -> tuple[int, int]:
     """How many tables and how many instructions."""
-    return sum(tables(found) for *_, found in steps), sum(len(found) for *_, found in steps)
+    return sum(tables(step.found) for step in steps), sum(len(step.found) for step in steps)
 
 
-def _permuted(nodes: Slots, order: Slots, repeat: int) -> Any:
+def _permuted(nodes: Nodes, repeat: int, order: Slots) -> Nodes:
     """Members in another order, each with its `repeat` elements."""
     return nodes.reshape(-1, repeat)[order].ravel()
 

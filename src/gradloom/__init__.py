@@ -75,11 +75,15 @@ if TYPE_CHECKING:
         Checkpoint,
         EarlyStopping,
         History,
+        RateSearch,
+        find_learning_rate,
         fit,
         load_model,
         save_model,
     )
     from gradloom.transforms import Compiled, compile, sparsity, vmap
+    from gradloom.view.histograms import plot_gradients, plot_weights
+    from gradloom.view.plots import plot_decision
 
 __version__ = "0.1.0"
 
@@ -91,6 +95,7 @@ __all__ = [
     "GradcheckReport",
     "GradloomError",
     "History",
+    "RateSearch",
     "Value",
     "abs",
     "acos",
@@ -112,6 +117,7 @@ __all__ = [
     "erfc",
     "exp",
     "expm1",
+    "find_learning_rate",
     "fit",
     "floor",
     "gelu",
@@ -133,6 +139,9 @@ __all__ = [
     "max",
     "min",
     "nn",
+    "plot_decision",
+    "plot_gradients",
+    "plot_weights",
     "pow",
     "reciprocal",
     "relu",
@@ -164,10 +173,15 @@ _LATER = {
     "Compiled": ("gradloom.transforms", "Compiled"),
     "EarlyStopping": ("gradloom.train", "EarlyStopping"),
     "History": ("gradloom.train", "History"),
+    "RateSearch": ("gradloom.train", "RateSearch"),
     "compile": ("gradloom.transforms", "compile"),
+    "find_learning_rate": ("gradloom.train", "find_learning_rate"),
     "fit": ("gradloom.train", "fit"),
     "load_model": ("gradloom.train", "load_model"),
     "nn": ("gradloom.nn", None),
+    "plot_decision": ("gradloom.view.plots", "plot_decision"),
+    "plot_gradients": ("gradloom.view.histograms", "plot_gradients"),
+    "plot_weights": ("gradloom.view.histograms", "plot_weights"),
     "save_model": ("gradloom.train", "save_model"),
     "sparsity": ("gradloom.transforms", "sparsity"),
     "vmap": ("gradloom.transforms", "vmap"),
@@ -181,11 +195,13 @@ def __getattr__(name: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as missing:
-        if missing.name != "numpy":
+        library = str(missing.name).partition(".")[0]
+        if library == "gradloom":
             raise
+        extra = "compile" if module == "gradloom.transforms" else "view"
         raise MissingExtraError(
-            f"gradloom.{name} runs on NumPy, which is not installed: "
-            "pip install 'gradloom[compile]'"
+            f"gradloom.{name} needs {library}, which is not installed: "
+            f"pip install 'gradloom[{extra}]'"
         ) from missing
     return getattr(found, attribute) if attribute else found
 

@@ -1,14 +1,24 @@
 import io
 import math
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gradloom.errors import ArgumentError, DataError, RunFolderError
+import gradloom as gl
+from gradloom import nn
+from gradloom.errors import ArgumentError, DataError, RunFolderError, ShapeError
 from gradloom.train import History
-from gradloom.view.plots import confusion_matrix, decision_boundary, loss_curve, save, sparkline
+from gradloom.view.canvas import save
+from gradloom.view.plots import (
+    confusion_matrix,
+    decision_boundary,
+    history_curves,
+    loss_curve,
+    plot_decision,
+)
 
 RECORDS = [
     {"epoch": e, "loss": 1 / e, "validation_loss": 1 / e + (e - 4) ** 2 / 50} for e in range(1, 9)
@@ -182,9 +192,125 @@ def test_a_picture_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "loss.png").read_bytes() == before
 
 
-def test_a_sparkline_falls_with_its_values():
-    assert sparkline([8.0, 4.0, 2.0, 1.0]) == "█▆▃▁"
-    assert sparkline([2.0, 1.0, 0.0]) == "█▅▁"
-    assert sparkline([]) == ""
-    assert sparkline([3.0, 3.0]) == "▁▁"
-    assert len(sparkline([float(i) for i in range(1, 1000)], width=40)) <= 40
+def test_a_figure_is_saved_in_the_format_of_its_ending_or_refused(tmp_path):
+    figure = loss_curve(History(RECORDS))
+    begins = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    for format, magic in begins.items():
+        save(figure, tmp_path / f"loss.{format}")
+        assert (tmp_path / f"loss.{format}").read_bytes().startswith(magic)
+    with pytest.raises(ArgumentError, match=r"saved as \.png, \.svg or \.pdf"):
+        save(figure, tmp_path / "loss.doc")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+# The curves of a history
+
+METERED = [
+    {"epoch": e, "loss": 1 / e, "accuracy": 1 - 1 / (e + 1), "validation_loss": 2 / e,
+     "validation_accuracy": 0.5, "learning_rate": 0.1, "gradient_norm": 10.0**-e, "seconds": 0.1}
+    for e in (1, 2, 3, 4)
+]  # fmt: skip
+
+
+def test_a_history_plots_its_loss_and_its_metrics_one_below_the_other():
+    figure = History(METERED).plot()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
+    for axes, column in zip(figure.axes, ("loss", "accuracy"), strict=True):
+        training, validation, best = axes.lines
+        assert training.get_ydata().tolist() == [record[column] for record in METERED]
+        assert validation.get_ydata().tolist() == [r[f"validation_{column}"] for r in METERED]
+        assert best.get_xdata() == [4]
+    assert figure.axes[0].get_yscale() == "log"
+    assert figure.axes[1].get_yscale() == "linear"
+    assert figure.axes[-1].get_xlabel() == "epoch"
+
+
+def test_a_history_plots_the_columns_that_are_asked_for():
+    figure = History(METERED).plot("gradient_norm", "loss")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["gradient norm", "loss"]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [r["gradient_norm"] for r in METERED]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"), [(["lost"], "did you mean 'loss'"), ([], "name at least one")]
+)
+def test_a_history_without_that_column_says_so(columns, message):
+    with pytest.raises(ArgumentError, match=message):
+        history_curves(History(METERED), columns)
+
+
+def test_pictures_leave_the_state_of_matplotlib_alone():
+    before = dict(matplotlib.rcParams)
+    pixels(History(METERED).plot())
+    from matplotlib import pyplot
+
+    assert pyplot.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+
+
+# Decisions of a model
+
+
+def trained(loss, targets, outputs=1):
+    """A model that tells left from right, with rows and targets."""
+    rows = [[x / 4, y / 4] for x in range(-4, 5) if x for y in range(-2, 3)]
+    y = [targets[row[0] > 0] for row in rows]
+    model = nn.MLP(2, [outputs], seed=1)
+    gl.fit(model, rows, y, loss=loss, epochs=60, learning_rate=0.1, progress="silent")
+    return model, rows, y
+
+
+@pytest.mark.parametrize(
+    ("loss", "given", "targets", "outputs", "classes"),
+    [
+        ("cross_entropy", "auto", [0, 1], 2, ["0", "1"]),
+        ("cross_entropy", "auto", [0, 1], 3, ["0", "1", "2"]),
+        ("binary_cross_entropy", "binary_cross_entropy", [0, 1], 1, ["0", "1"]),
+        ("hinge", "auto", [-1, 1], 1, ["-1", "1"]),
+        ("hinge", "hinge", [-1.0, 1.0], 1, ["-1", "1"]),
+    ],
+)
+def test_a_model_of_classes_is_drawn_with_the_line_where_they_meet(
+    loss, given, targets, outputs, classes
+):
+    model, rows, y = trained(loss, targets, outputs)
+    axes = plot_decision(model, rows, y, loss=given, resolution=41).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == classes
+    meeting = np.concatenate([path.vertices for path in axes.collections[0].get_paths()])
+    assert np.abs(meeting[:, 0]).max() < 0.25
+
+
+def test_a_model_of_numbers_is_drawn_as_a_surface_of_its_outputs():
+    model, rows, y = trained("mse", [0.0, 5.0])
+    figure = plot_decision(model, rows, y, names=("width", "height"))
+    assert figure.axes[0].get_xlabel() == "width"
+    assert len(figure.axes) == 2
+    low, high = figure.axes[1].get_ylim()
+    assert low < 0
+    assert high > 5
+
+
+def test_a_decision_draws_arrays_and_leaves_the_model_alone():
+    model, rows, y = trained("mse", [0, 1])
+    before = model.state(), [p.grad for p in model.parameters()]
+    plot_decision(model, np.array(rows), np.array(y), resolution=5)
+    assert (model.state(), [p.grad for p in model.parameters()]) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"loss": "msee"}, ArgumentError, "did you mean 'mse'"),
+        ({"resolution": 1}, ArgumentError, "resolution is a whole number of at least 2"),
+        ({"loss": "cross_entropy", "y": [0.5] * 40}, DataError, "a target is 0.5"),
+        ({"loss": "cross_entropy", "classes": ["a"]}, DataError, "1 names of classes"),
+        ({"y": [[1.0, 2.0]] * 40}, DataError, "a model of one output"),
+        ({"y": [1.0]}, DataError, "40 rows but y has 1"),
+        ({"model": nn.MLP(3, [1])}, ShapeError, "takes 3 inputs, got 2"),
+    ],
+)
+def test_a_decision_that_cannot_be_drawn_is_refused(options, error, message):
+    rows = [[i / 10, -i / 10] for i in range(40)]
+    given = {"model": nn.MLP(2, [1], seed=1), "x": rows, "y": [0, 1] * 20} | options
+    with pytest.raises(error, match=message):
+        plot_decision(given.pop("model"), given.pop("x"), given.pop("y"), **given)

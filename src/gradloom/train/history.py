@@ -14,11 +14,17 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradloom.errors import ArgumentError, RunFolderError
 from gradloom.nn.checks import choose
+from gradloom.train.extras import extra
 from gradloom.train.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = dict[str, float]
 
@@ -88,6 +94,27 @@ class History:
         if not self.records:
             raise ArgumentError("the history is empty: no epoch was finished")
         return min(self.records, key=lambda record: record[self.monitor])
+
+    def plot(self, *columns: str) -> "Figure":
+        """The loss and the metrics by epoch, with the best epoch marked, as a matplotlib figure.
+
+        A notebook shows it where it is the last thing in a cell; `figure.savefig(path)` saves it.
+
+        Args:
+            columns: which to draw instead, such as "loss", "gradient_norm".
+
+        Raises:
+            ArgumentError: no epoch was finished, or no such column.
+            MissingExtraError: matplotlib is not installed.
+
+        Example:
+            >>> History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]).plot()
+            <Figure size ...>
+        """
+        with extra():
+            plots = import_module("gradloom.view.plots")  # above this layer, so only when asked
+        figure: Figure = plots.history_curves(self, columns or None)
+        return figure
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one JSON object a line: every record, then how the training ended.

@@ -4,31 +4,30 @@ Each function returns a matplotlib `Figure` that was made without pyplot: no win
 global changes, and `figure.savefig(path)` works without a display.
 """
 
-import io
-import math
-import os
-import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from gradloom.errors import DataError
-from gradloom.train.files import write_whole
+from gradloom.errors import ArgumentError, DataError
+from gradloom.nn import LOSSES, Module
+from gradloom.nn.checks import choose, whole
+from gradloom.train.compiled import predict
 from gradloom.train.history import History
+from gradloom.train.metrics import METRICS
+from gradloom.train.rates import RateSearch
+from gradloom.train.run import number, probabilities
+from gradloom.train.samples import check_samples
+from gradloom.view.canvas import ACCENT, GRID, INK, PALE, canvas, grow, palette, plain
+from gradloom.view.scales import is_steep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-_INK, _ACCENT, _PALE = "#334155", "#e4572e", "#94a3b8"
-_DPI = 150
 
 
 def loss_curve(history: History) -> Figure:
@@ -46,26 +45,141 @@ def loss_curve(history: History) -> Figure:
         >>> loss_curve(History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.1}]))
         <Figure size ...>
     """
+    return history_curves(history, ["loss"])
+
+
+def history_curves(history: History, columns: Sequence[str] | None = None) -> Figure:
+    """Columns of a history by epoch, one below the other, with the best epoch marked in each.
+
+    Args:
+        history: of at least one epoch.
+        columns: which to draw, each with its validation figures where there are any; by default
+            the loss and all metrics.
+
+    Raises:
+        ArgumentError: the history is empty, or has no such column.
+
+    Example:
+        >>> records = [{"epoch": n, "loss": 1 / n, "accuracy": 1 - 1 / n} for n in (1, 2, 3)]
+        >>> figure = history_curves(History(records))
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['loss', 'accuracy']
+    """
     best = history.best()
-    figure, axes = _canvas(6.4, 4.0)
-    epochs = history["epoch"]
-    style = "o-" if len(epochs) == 1 else "-"  # a line through a single point is not seen
-    axes.plot(epochs, history["loss"], style, color=_PALE, label="training")
-    if history.monitor == "validation_loss":
-        axes.plot(epochs, history["validation_loss"], style, color=_INK, label="validation")
-    label = f"best: {best[history.monitor]:.3g} in epoch {best['epoch']}"
-    axes.plot(best["epoch"], best[history.monitor], "o", color=_ACCENT, label=label, zorder=3)
-    losses = history["loss"] + history[history.monitor]
-    if 0 < 3 * min(losses) < max(losses):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="epoch", ylabel="loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(visible=True, which="major", color="#e2e8f0", linewidth=0.8)
-    axes.legend(frameon=False)
+    if columns is None:
+        others = ("epoch", "learning_rate", "gradient_norm", "seconds")
+        held_out = [f"validation_{column}" for column in history.columns]
+        columns = [c for c in history.columns if c not in (*others, *held_out)]
+    for column in columns:
+        choose("column of the history", column, history.records[0])
+    if not columns:
+        raise ArgumentError("no column of the history to draw: name at least one")
+    figure, panels = canvas(6.4, 4.0 + 2.2 * (len(columns) - 1), rows=len(columns))
+    for axes, column in zip(panels, columns, strict=True):
+        _draw_column(axes, history, column, best["epoch"])
+    panels[-1].set(xlabel="epoch")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure
+
+
+def _draw_column(axes: "Axes", history: History, column: str, best: float) -> None:
+    """One column with its validation figures; the monitored loss has its best epoch named."""
+    epochs, held_out = history["epoch"], f"validation_{column}"
+    style = "o-" if len(epochs) == 1 else "-"  # a line through a single point is not seen
+    paired = held_out in history.columns
+    curves = {"training": (column, PALE if paired or column == "loss" else INK)}
+    if paired:
+        curves["validation"] = (held_out, INK)
+    for label, (name, color) in curves.items():
+        axes.plot(epochs, history[name], style, color=color, label=label)
+    judged = held_out if paired else column
+    figure = history[judged][epochs.index(best)]
+    label = (
+        f"best: {figure:.3g} in epoch {best}"
+        if judged == history.monitor
+        else f"epoch {best}: {figure:.3g}"
+    )
+    axes.plot(best, figure, "o", color=ACCENT, label=label, zorder=3)
+    metric = METRICS.get(column)
+    if not (metric and metric.better == "max") and is_steep(history[column] + history[judged]):
+        grow(axes)
+    axes.set(ylabel=plain(column.replace("_", " "), 40))
+    axes.grid(visible=True, which="major", color=GRID, linewidth=0.8)
+    axes.legend(frameon=False)
+
+
+def plot_decision(
+    model: Module,
+    x: Any,
+    y: Any,
+    *,
+    loss: str = "auto",
+    names: Sequence[str] = ("x", "y"),
+    classes: Sequence[str] | None = None,
+    resolution: int = 60,
+) -> Figure:
+    """What a model of two inputs says all over their plane, under the samples.
+
+    Where it learned classes, the plane has their colours, mixed by probability, and lines where
+    they meet; else it has a scale of colours.
+
+    Args:
+        model: takes rows of two numbers.
+        x: n rows of two numbers.
+        y: n targets, as `fit` was given them.
+        loss: which it was trained with: "cross_entropy" and "binary_cross_entropy" make its outputs
+            logits, "hinge" margins, any other plain numbers. "auto" takes several outputs for
+            logits, a single one beside targets -1 and 1 for a margin, all else for numbers.
+        names: of the two inputs.
+        classes: their names; by default their numbers.
+        resolution: points along each side of the grid on which the model is asked.
+
+    Raises:
+        DataError: no rows, rows of another length than two, or targets that are no classes of the
+            model where the loss needs them.
+        ArgumentError: an unknown loss, or a resolution below 2.
+        ShapeError: the model takes rows of another size.
+
+    Example:
+        >>> from gradloom.nn import MLP
+        >>> plot_decision(MLP(2, [4, 1], seed=1), [[0, 0], [1, 1]], [-1, 1], resolution=5)
+        <Figure size ...>
+    """
+    rows, targets = check_samples(x, y)
+    if loss != "auto":
+        choose("loss", loss, LOSSES)
+    first = model(rows[0])
+    outputs = len(first) if isinstance(first, list | tuple) else 1
+    if loss == "auto":
+        margin = outputs == 1 and set(map(str, targets)) <= {"1", "-1", "1.0", "-1.0"}
+        loss = "cross_entropy" if outputs > 1 else "hinge" if margin else "mse"
+    if loss not in ("cross_entropy", "binary_cross_entropy", "hinge"):
+        if any(isinstance(target, list) for target in targets) or outputs > 1:
+            raise DataError("a plane of numbers needs a model of one output, and a number a target")
+        return decision_boundary(
+            lambda rows: [number(output) for output in predict(model, rows)],
+            rows,
+            targets,  # type: ignore[arg-type]
+            names=names,
+            resolution=resolution,
+        )
+    count = max(outputs, 2)
+    labels = [int(target > 0) if loss == "hinge" else target for target in targets]  # type: ignore[operator]
+    if not all(label in range(count) for label in labels):
+        wrong = next(label for label in labels if label not in range(count))
+        raise DataError(f"a target is {wrong!r}: this model tells the classes 0 to {count - 1}")
+    if classes is None:
+        classes = ["-1", "1"] if loss == "hinge" else [str(k) for k in range(count)]
+    elif len(classes) != count:
+        raise DataError(f"{len(classes)} names of classes for a model that tells {count}")
+    return decision_boundary(
+        lambda rows: [probabilities(output) for output in predict(model, rows)],
+        rows,
+        labels,  # type: ignore[arg-type]
+        names=names,
+        classes=classes,
+        resolution=resolution,
+    )
 
 
 def decision_boundary(
@@ -93,6 +207,7 @@ def decision_boundary(
 
     Raises:
         DataError: no rows, or rows of another length than two.
+        ArgumentError: a resolution below 2.
 
     Example:
         >>> slope = lambda rows: [row[0] - row[1] for row in rows]
@@ -101,6 +216,7 @@ def decision_boundary(
     """
     if not x or any(len(row) != 2 for row in x):
         raise DataError("a decision boundary needs rows of two numbers")
+    whole("resolution", resolution, least=2)
     points = np.array(x, dtype=float)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.where(high > low, 0.08 * (high - low), 1.0)
@@ -108,18 +224,18 @@ def decision_boundary(
     across, up = np.meshgrid(*sides)
     rows = np.column_stack([across.ravel(), up.ravel()]).tolist()
     surface = np.array(predict(rows)).reshape(resolution, resolution, -1)
-    figure, axes = _canvas(6.4, 5.2)
+    figure, (axes,) = canvas(6.4, 5.2)
     if classes is None:
         numbers = np.array(y, dtype=float)
         both = np.append(surface, numbers)
         levels = MaxNLocator(20).tick_values(both.min(), both.max())
         filled = axes.contourf(across, up, surface[..., 0], levels=levels, cmap="viridis")
-        figure.colorbar(filled, ax=axes, ticks=MaxNLocator(6), label=_plain(target, 40))
+        figure.colorbar(filled, ax=axes, ticks=MaxNLocator(6), label=plain(target, 40))
         colors = colormaps["viridis"]((numbers - levels[0]) / (levels[-1] - levels[0]))
     else:
-        palette = _palette(len(classes))
-        colors = palette[np.array(y, dtype=int)]
-        _paint_classes(axes, across, up, surface, palette)
+        hues = palette(len(classes))
+        colors = hues[np.array(y, dtype=int)]
+        _paint_classes(axes, across, up, surface, hues)
     rimmed = np.array(test if test is not None else [False] * len(x))
     for shown, edge, width in ((~rimmed, "white", 0.5), (rimmed, "black", 1.0)):
         axes.scatter(
@@ -131,9 +247,36 @@ def decision_boundary(
             linewidths=width,
             zorder=3,
         )
-    axes.set(xlabel=_plain(names[0], 40), ylabel=_plain(names[1], 40))
+    axes.set(xlabel=plain(names[0], 40), ylabel=plain(names[1], 40))
     axes.set(xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
     _explain_points(axes, classes, bool(rimmed.any()))
+    return figure
+
+
+def rate_curve(search: RateSearch) -> Figure:
+    """The loss by learning rate, as a search found it, and the rate that it suggests.
+
+    Example:
+        >>> rates, losses = [1e-3, 1e-2, 1e-1, 1.0], [1.0, 0.9, 0.2, 5.0]
+        >>> rate_curve(RateSearch(rates, losses, losses, suggested=0.1))
+        <Figure size ...>
+    """
+    figure, (axes,) = canvas(6.4, 4.0)
+    axes.plot(search.rates, search.losses, color=PALE, linewidth=0.8, label="of each batch")
+    axes.plot(search.rates, search.smoothed, color=INK, label="smoothed")
+    if search.suggested is not None:
+        loss = search.smoothed[search.rates.index(search.suggested)]
+        label = f"suggested: {search.suggested:.2g}"
+        axes.axvline(search.suggested, color=ACCENT, linewidth=0.8, linestyle=":")
+        axes.plot(search.suggested, loss, "o", color=ACCENT, label=label, zorder=3)
+    low, high = min(search.smoothed), max(search.smoothed)
+    top = max(search.smoothed[: search.smoothed.index(low) + 1])
+    if top > low:
+        high = min(high, top + (top - low))  # the explosion need not be seen to its end
+    room = 0.08 * (high - low) or 1.0
+    axes.set(xlabel="learning rate", ylabel="loss", xscale="log", ylim=(low - room, high + room))
+    axes.grid(visible=True, which="major", color=GRID, linewidth=0.8)
+    axes.legend(frameon=False)
     return figure
 
 
@@ -157,13 +300,13 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(3.6, 1.6 + 0.55 * size), 12.0)
-    figure, axes = _canvas(side + 0.6, side)
+    figure, (axes,) = canvas(side + 0.6, side)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            color = "white" if shares[row, column] > 0.5 else _INK
+            color = "white" if shares[row, column] > 0.5 else INK
             axes.text(column, row, f"{count}", ha="center", va="center", color=color)
-    shown = [_plain(name) for name in classes]
+    shown = [plain(name) for name in classes]
     slanted = max(map(len, shown)) * size > 40
     axes.set_xticks(
         range(size), shown, rotation=40 if slanted else 0, ha="right" if slanted else "center"
@@ -173,66 +316,6 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure as a PNG file, whole or not at all.
-
-    Raises:
-        RunFolderError: the file cannot be written.
-    """
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name beyond the font: boxes
-        figure.savefig(picture, format="png")
-    write_whole(path, picture.getvalue())
-
-
-def sparkline(values: Sequence[float], width: int = 60) -> str:
-    """A curve as one line of text, on a logarithmic scale where all values are positive.
-
-    Args:
-        values: any number of finite numbers, oldest first.
-        width: the most characters to use.
-
-    Example:
-        >>> sparkline([8.0, 4.0, 2.0, 1.0])
-        '█▆▃▁'
-    """
-    step = max(1, math.ceil(len(values) / width))
-    heights = [min(values[i : i + step]) for i in range(0, len(values), step)]
-    if heights and min(heights) > 0:
-        heights = [math.log(height) for height in heights]
-    low, high = min(heights, default=0.0), max(heights, default=0.0)
-    bars = "▁▂▃▄▅▆▇█"
-    scale = (len(bars) - 1) / (high - low) if high > low else 0.0
-    return "".join(bars[round((height - low) * scale)] for height in heights)
-
-
-def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
-    """A figure of that size in inches, with one clean pair of axes."""
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout=layout)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _palette(size: int) -> "NDArray[np.float64]":
-    """A colour for each class: hand-picked ones as far as they go, evenly spread ones beyond."""
-    picked = [
-        "#3d7ea6",
-        "#e4572e",
-        "#5fa55a",
-        "#8661c1",
-        "#f0a202",
-        "#17a398",
-        "#c2487f",
-        "#7a6c5d",
-    ]
-    if size <= len(picked):
-        return np.array([to_rgb(color) for color in picked[:size]])
-    return np.array(colormaps["turbo"](np.linspace(0.05, 0.95, size)))[:, :3]
 
 
 def _paint_classes(
@@ -249,27 +332,20 @@ def _paint_classes(
     for k in range(surface.shape[2]):
         lead = surface[..., k] - np.delete(surface, k, axis=2).max(axis=2)
         if lead.min() < 0 < lead.max():
-            axes.contour(across, up, lead, levels=[0.0], colors=_INK, linewidths=1.0)
+            axes.contour(across, up, lead, levels=[0.0], colors=INK, linewidths=1.0)
 
 
 def _explain_points(axes: "Axes", classes: Sequence[str] | None, rimmed: bool) -> None:
     """A legend of the classes, and of the rim of test samples."""
     style = {"linestyle": "", "marker": "o", "markersize": 5.5}
     # A legend leaves out names that begin with an underscore; a space in front brings them in.
-    shown = [f" {name}" if name.startswith("_") else name for name in map(_plain, classes or [])]
+    shown = [f" {name}" if name.startswith("_") else name for name in map(plain, classes or [])]
     handles = [
         Line2D([], [], color=color, label=name, **style)  # type: ignore[arg-type]
-        for name, color in zip(shown, _palette(len(shown)), strict=True)
+        for name, color in zip(shown, palette(len(shown)), strict=True)
     ]
     if rimmed:
         rim = {"markerfacecolor": "white", "markeredgecolor": "black"}
         handles.append(Line2D([], [], label="test", **style, **rim))  # type: ignore[arg-type]
     if handles:
         axes.legend(handles=handles, framealpha=0.85, edgecolor="none", fontsize="small")
-
-
-def _plain(name: str, length: int = 16) -> str:
-    """A name as matplotlib shows it letter by letter: short, on one line, its dollars no TeX."""
-    name = "".join(letter if letter.isprintable() else " " for letter in name)
-    name = name if len(name) <= length else f"{name[: length - 1]}…"
-    return name.replace("$", r"\$")

@@ -86,7 +86,8 @@ def test_training_on_a_bundled_set_leaves_a_run_and_tells_the_scores():
         assert words in result.stdout
     assert {path.name for path in Path("runs/iris-1").iterdir()} == {
         "config.json", "preprocessing.json", "checkpoint.json", "model.safetensors",
-        "history.jsonl", "metrics.json", "loss.png", "confusion.png",
+        "history.jsonl", "metrics.json", "loss.png", "confusion.png", "weights.png",
+        "gradients.png",
     }  # fmt: skip
     assert len(Path("runs/iris-1/history.jsonl").read_text().splitlines()) == 4
 
@@ -94,7 +95,7 @@ def test_training_on_a_bundled_set_leaves_a_run_and_tells_the_scores():
 def test_two_numbers_to_learn_from_get_a_boundary():
     succeed("train", "moons", *QUICK)
     assert {path.name for path in Path("runs/moons-1").glob("*.png")} == {
-        "loss.png", "confusion.png", "boundary.png",
+        "loss.png", "confusion.png", "boundary.png", "weights.png", "gradients.png",
     }  # fmt: skip
 
 
@@ -109,7 +110,8 @@ def test_two_numbers_with_gaps_and_a_number_to_predict_get_a_boundary():
 def test_a_regression_is_told_in_its_own_unit():
     result = succeed("train", "diabetes", *QUICK)
     assert all(words in result.stdout for words in ("R²", "RMSE", "MAE"))
-    assert [path.name for path in Path("runs/diabetes-1").glob("*.png")] == ["loss.png"]
+    pictures = {path.name for path in Path("runs/diabetes-1").glob("*.png")}
+    assert pictures == {"loss.png", "weights.png", "gradients.png"}
 
 
 def test_every_option_of_training_reaches_the_run():
@@ -252,7 +254,8 @@ def test_show_tells_all_of_a_run(run):
     out = succeed("show", run).stdout
     for words in (
         "shop: classification, predicting 'kind'", "train 24", "hidden=3", "MLP: 19 parameters",
-        "3 epochs: finished all 3 epochs", "validation loss ", "best ", "accuracy", "loss.png",
+        "3 epochs: finished all 3 epochs", "validation loss; best ", " ┤", "epoch", "accuracy",
+        "loss.png", "weights.png", "gradients.png",
     ):  # fmt: skip
         assert words in out
 

@@ -12,7 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gradloom.errors import ArgumentError, GradloomError, MissingExtraError, RunFolderError
+from gradloom.errors import (
+    ArgumentError,
+    DataError,
+    GradloomError,
+    MissingExtraError,
+    RunFolderError,
+)
 from gradloom.train.extras import extra
 from gradloom.train.files import cannot_write, write_whole
 from gradloom.train.settings import Settings
@@ -260,7 +266,7 @@ def show(folder: _RunFolder) -> None:
     """Show a run: its data, settings, network, loss curve, scores and pictures."""
     run = _load(folder)
     with extra():
-        from gradloom.view.plots import sparkline
+        from gradloom.view.terminal import loss_text
     data, history = run.config["data"], run.history
     print(f"{_shown(data['name'])}: {data['task']}, predicting {data['target']!r}")
     print(f"rows: {', '.join(f'{part} {count}' for part, count in data['rows'].items())}")
@@ -271,9 +277,13 @@ def show(folder: _RunFolder) -> None:
     print(run.model)
     if history:
         best = history.best()
+        monitored = history.monitor.replace("_", " ")
         print(f"{len(history)} epochs: {history.ended}")
-        print(f"{history.monitor.replace('_', ' ')} {sparkline(history[history.monitor])}")
-        print(f"best {best[history.monitor]:.4g} in epoch {best['epoch']}")
+        terminal = Console()
+        colors = terminal.is_terminal and not terminal.no_color
+        curves = "validation (cyan) and training loss" if colors else monitored
+        print(f"{curves}; best {best[history.monitor]:.4g} in epoch {best['epoch']}")
+        print(loss_text(history, width=max(20, min(terminal.width - 12, 72)), colors=colors))
     _print_scores(run)
     print(f"pictures: {', '.join(str(path) for path in sorted(folder.glob('*.png')))}")
 
@@ -316,10 +326,17 @@ def _draw(run: "Run", experiment: "Experiment") -> list[str]:
         import pandas as pd
 
         from gradloom.train.preprocess import Numbers, NumberTarget
-        from gradloom.view import plots
+        from gradloom.view import canvas, histograms, plots
     inputs, target = run.preprocessing.inputs, run.preprocessing.target
     classes = run.preprocessing.classes
-    pictures = {}
+    pictures = {"weights.png": histograms.plot_weights(run.model)}
+    rows, y = experiment.samples("train")
+    try:
+        pictures["gradients.png"] = histograms.plot_gradients(
+            run.model, rows, y, loss=experiment.loss
+        )
+    except DataError as error:  # a dead network has none, and is a run all the same
+        _say([f"no picture of the gradients: {error}"])
     if run.history:
         pictures["loss.png"] = plots.loss_curve(run.history)
     if classes:
@@ -344,7 +361,7 @@ def _draw(run: "Run", experiment: "Experiment") -> list[str]:
             test=[i in test for i in range(len(y))],
         )
     for name, figure in pictures.items():
-        plots.save(figure, run.folder / name)
+        canvas.save(figure, run.folder / name)
     return list(pictures)
 
 

@@ -5,7 +5,7 @@ repeated with a constant difference, and so on. Then an offset, a shape and one 
 axis say it all; a stride of 0 is a broadcast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -35,6 +35,9 @@ class View:
 
 # A shape, and a view for each list of an instruction.
 Piece: TypeAlias = tuple[tuple[int, ...], list[View]]
+
+# The length of a row, and where each row is cut, its ends included.
+Cut: TypeAlias = tuple[int, list[int]]
 
 
 def axes_of(slots: Slots) -> Axes | None:
@@ -109,19 +112,63 @@ def pieces(lists: Sequence[Slots], row: int = 1, most: int = 4) -> list[Piece]:
     (5,) 0 (2,)
     (5,) 9 (1,)
     """
+    return cut(lists, row, most)[1]
+
+
+def cut(lists: Sequence[Slots], row: int = 1, most: int = 4) -> tuple[Cut, list[Piece]]:
+    """`pieces`, and where they were cut."""
     size = len(lists[0])
-    found = [common(lists)]
+    whole, found = (size, [0, size]), [common(lists)]
     if size == 1 or not tables(found):
-        return found
+        return whole, found
     if 1 < row < size:
-        bounds = _cuts([slots[:row] for slots in lists], most)
-        grids = [slots.reshape(-1, row) for slots in lists]
-        columns = [common([g[:, a:b].ravel() for g in grids]) for a, b in pairwise(bounds)]
-        if not tables(columns):
-            return columns
-    bounds = _cuts(lists, min(most, size // 2))
-    rows = [common([slots[a:b] for slots in lists]) for a, b in pairwise(bounds)]
-    return found if tables(rows) else rows
+        columns = row, _cuts([slots[:row] for slots in lists], most)
+        apart = [common([part.ravel() for part in parts]) for parts in _parts(lists, columns)]
+        if not tables(apart):
+            return columns, apart
+    rows = size, _cuts(lists, min(most, size // 2))
+    apart = [common([part.ravel() for part in parts]) for parts in _parts(lists, rows)]
+    return (whole, found) if tables(apart) else (rows, apart)
+
+
+def again(lists: Sequence[Slots], where: Cut, shapes: Iterable[tuple[int, ...]]) -> list[Piece]:
+    """The pieces of lists that are cut in the same places as others were, into the same shapes.
+
+    Returns:
+        The pieces; none if any list is no view like that.
+
+    >>> again([np.array([0, 1, 5, 6])], (4, [0, 4]), [(2, 2)])[0][1][0].strides
+    (5, 1)
+    >>> again([np.array([0, 1, 5, 7])], (4, [0, 4]), [(2, 2)])
+    []
+    """
+    found: list[Piece] = []
+    for parts, shape in zip(_parts(lists, where), shapes, strict=True):
+        views = [_view(part.reshape(shape)) for part in parts]
+        if None in views:
+            return []
+        found.append((shape, views))  # type: ignore[arg-type]
+    return found
+
+
+def _view(slots: Slots) -> View | None:
+    """The view in which each axis has one stride, if it is one."""
+    offset = int(slots.flat[0])
+    strides = []
+    for axis in range(slots.ndim):
+        step = [0] * slots.ndim
+        step[axis] = 1
+        strides.append(int(slots[tuple(step)]) - offset)
+    view = View(offset, tuple(strides))
+    return view if (slots_of(view, slots.shape) == slots).all() else None
+
+
+def _parts(lists: Sequence[Slots], where: Cut) -> Iterator[list[Slots]]:
+    """The lists, cut in these places."""
+    width, bounds = where
+    grids = [slots.reshape(-1, width) for slots in lists]
+    for a, b in pairwise(bounds):
+        yield [grid[:, a:b] for grid in grids]
 
 
 def tables(found: Sequence[Piece]) -> int:

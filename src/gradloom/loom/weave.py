@@ -19,52 +19,24 @@ all lanes share never stand in one group or one operand list.
 It is done on whole arrays, but for the levels, each of which waits for the one before.
 """
 
-import math
 from array import array
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.loom.forms import Forms, Group, Part, over, together
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, symbol_of
 from gradloom.loom.lower import lower
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.simplify import simplify
 from gradloom.loom.terms import MINUS, PAIR, SUM, Flags, Nodes, flatten, laned_nodes, mixed, ragged
-from gradloom.loom.views import Piece, Slots, View, pieces, tables
+from gradloom.loom.views import Slots, View, pieces
 
-_FEW = 8  # terms that may stand in one body
 _SHORT = 4  # operands up to which a loop is faster than calling max()
-_KEPT = 1 << 12  # elements of the lists of a group up to which its form is kept
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
-
-
-@dataclass(slots=True)
-class _Part:
-    """A body over lists of nodes, and how many elements in a row are added up for each result."""
-
-    body: Body
-    lists: list[Nodes]
-    repeat: int = 1
-
-
-@dataclass(slots=True)
-class _Group:
-    """Nodes that are alike, and what they do.
-
-    Attributes:
-        start: of sums, what they start from if that is the same for all, -0.0 if it is nothing.
-        loose: a single sum, whose terms may come in any order.
-    """
-
-    nodes: Nodes
-    parts: list[_Part]
-    accumulate: bool = False
-    start: float | None = None
-    loose: bool = False
 
 
 class _Weaver:
@@ -78,13 +50,13 @@ class _Weaver:
         self.terms = flatten(graph, self.laned, strict=strict)
         self.slot = np.full(len(graph), -1, dtype=np.int32)
         self._bodies: dict[str, Body] = {}
-        self._forms: dict[tuple[Any, ...], _Form] = {}
+        self._forms = Forms(self._one)
         self._ends = [0, 0]  # the next slots of parameters and of constants
 
     def levels(self) -> Nodes:
         """Step 2; terms have no level, but what they are made of counts for their sum."""
         nodes = np.flatnonzero((self.codes > PARAMETER) & ~self.terms.absorbed)
-        counts, reads = self._reads(nodes)
+        counts, reads = self._reads(nodes.astype(np.int32))
         ends = np.cumsum(counts)
         columns = [array("q", column.tobytes()) for column in (nodes, ends - counts, ends)]
         levels = array("i", bytes(4 * len(self.codes)))
@@ -119,7 +91,7 @@ class _Weaver:
         reads[to + np.repeat(end - begin, end - begin)] = np.where(second < 0, first, second)
         return counts, reads
 
-    def group(self) -> list[_Group]:
+    def group(self) -> list[Group]:
         """Step 3: the groups in the order of running."""
         levels, codes = self.levels(), self.codes
         nodes = np.flatnonzero((codes > PARAMETER) & ~self.terms.absorbed).astype(np.int32)
@@ -154,16 +126,16 @@ class _Weaver:
         keys[sums] = own
         return mixed(keys, self.laned)
 
-    def _mapped(self, nodes: Nodes) -> _Group:
+    def _mapped(self, nodes: Nodes) -> Group:
         """An operation on every node."""
         leader = nodes[0]
         symbol = symbol_of(self.codes[leader])
         count = int(self.starts[leader + 1] - self.starts[leader])
         columns = self.operands[self.starts[nodes] + np.arange(count)[:, None]]
         part = self._part((symbol, tuple(range(count))), list(columns))
-        return _Group(nodes, [part])
+        return Group(nodes, [part])
 
-    def _summed(self, nodes: Nodes) -> _Group:
+    def _summed(self, nodes: Nodes) -> Group:
         """A sum for every node: a map if it has one term of each kind, else reductions."""
         terms = self.terms
         rows = np.searchsorted(terms.owner, nodes)
@@ -183,12 +155,12 @@ class _Weaver:
         alike = (numbers.view(np.int64) == numbers[:1].view(np.int64)).all()
         start = float(numbers[0]) if alike else None
         if alike and all(part.repeat == 1 for part in parts):
-            whole = _together(start, [(part.body, part.lists) for part in parts])
-            return _Group(nodes, [_Part(self._one(whole[0]), whole[1])])
+            whole = together(start, [(part.body, part.lists) for part in parts])
+            return Group(nodes, [Part(self._one(whole[0]), whole[1])])
         loose = len(nodes) == 1 and not self.strict
-        return _Group(nodes, parts, accumulate=True, start=start, loose=loose)
+        return Group(nodes, parts, accumulate=True, start=start, loose=loose)
 
-    def _part(self, body: Body, lists: list[Nodes], repeat: int = 1) -> _Part:
+    def _part(self, body: Body, lists: list[Nodes], repeat: int = 1) -> Part:
         """A part in which a constant that stands all along a list went into the body."""
         fixed = [
             self.codes[nodes[0]] == CONSTANT and bool((nodes == nodes[0]).all()) for nodes in lists
@@ -203,16 +175,16 @@ class _Weaver:
             else:
                 places.append(len(kept))
                 kept.append(nodes)
-        body = _over(body, places)
+        body = over(body, places)
         if body == ("**", (0, 2.0)):
             body = ("square", (0,))
-        return _Part(self._one(body), kept, repeat)
+        return Part(self._one(body), kept, repeat)
 
     def _one(self, body: Body) -> Body:
         """The one object that stands for a body wherever it occurs."""
         return self._bodies.setdefault(repr(body), body)
 
-    def lay_out(self, groups: list[_Group]) -> tuple[int, list[Instruction]]:
+    def lay_out(self, groups: list[Group]) -> tuple[int, list[Instruction]]:
         """Steps 4 and 5: a slot for every node; the size of the arena and the instructions.
 
         The inputs come first, then the parameters, the results, and the constants.
@@ -248,14 +220,14 @@ class _Weaver:
             self.slot[own] = np.arange(self._ends[i], self._ends[i] + len(own))
             self._ends[i] += len(own)
 
-    def _emit(self, group: _Group, first: int) -> list[Instruction]:
+    def _emit(self, group: Group, first: int) -> list[Instruction]:
         """The instructions of a group, whose results stand from slot `first` on.
 
         Its members are sorted first if they are better views.
         """
         lists = [self._slots(nodes) for part in group.parts for nodes in part.lists]
         bases = [int(slots[0]) for slots in lists]
-        form = self._form(group, [slots - slots[0] for slots in lists])
+        form = self._forms.of(group, [slots - slots[0] for slots in lists])
         if form.order is not None:
             group.nodes = group.nodes[form.order]
         return [
@@ -279,130 +251,10 @@ class _Weaver:
             slots = self.slot[nodes]
         return slots
 
-    def _form(self, group: _Group, lists: list[Nodes]) -> "_Form":
-        """What a group does, its lists counted from the first of each.
-
-        Every step of a recurrence has the same form, only further on; so forms are kept. (Long
-        lists seldom come twice, and would cost more to keep than to look at again.)
-        """
-        if sum(map(len, lists)) > _KEPT:
-            return self._best(group, lists)
-        parts = [(id(part.body), part.repeat) for part in group.parts]
-        key = (repr(group.start), group.accumulate, group.loose, *parts, *map(bytes, lists))
-        form = self._forms.get(key)
-        if form is None:
-            form = self._forms[key] = self._best(group, lists)
-        return form
-
-    def _best(self, group: _Group, lists: list[Nodes]) -> "_Form":
-        """The order of a group's members, as recorded or sorted by a list, that costs least."""
-        form = _Form(self._steps(group, lists))
-        best = _cost(form.steps)
-        if len(group.nodes) > 1 and best > (0, len(group.parts)):
-            repeats = [part.repeat for part in group.parts for _ in part.lists]
-            firsts = [slots[::repeat] for slots, repeat in zip(lists, repeats, strict=True)]
-            for i in range(len(firsts)):
-                order = np.lexsort([*firsts[:i], *firsts[i + 1 :], firsts[i]])
-                tried = [_permuted(*pair, order) for pair in zip(lists, repeats, strict=True)]
-                steps = self._steps(group, tried)
-                if (cost := _cost(steps)) < best:
-                    best, form = cost, _Form(steps, order)
-        return form
-
-    def _steps(self, group: _Group, lists: list[Nodes]) -> "list[_Step]":
-        """What a group does, with its views."""
-        out = np.arange(len(group.nodes))
-        parts, end = [], 0
-        for part in group.parts:
-            sources = tuple(range(end, end := end + len(part.lists)))
-            own = [lists[i] for i in sources]
-            if group.loose:
-                ascending = np.lexsort(own[::-1])
-                own = [slots[ascending] for slots in own]
-            parts.append((part, sources, own))
-        steps = [
-            _Step(
-                part.body,
-                group.accumulate,
-                pieces([out.repeat(part.repeat), *own], part.repeat),
-                sources,
-            )
-            for part, sources, own in parts
-        ]
-        if group.start is None or _cost(steps) <= (0, len(parts)):
-            return steps
-        if sum(part.repeat for part in group.parts) > _FEW:
-            return steps
-        single = [(p.body, [x[i :: p.repeat] for x in o]) for p, _, o in parts for i in _each(p)]
-        body, columns = _together(group.start, single)
-        every = tuple(
-            source for part, sources, _ in parts for _ in _each(part) for source in sources
-        )
-        fused = [_Step(self._one(body), False, pieces([out, *columns]), every)]
-        return min(fused, steps, key=_cost)
-
-
-@dataclass(slots=True)
-class _Step:
-    """A body with the views that it runs over, those of `out` first.
-
-    Attributes:
-        sources: for each further view which of the group's lists it is of.
-    """
-
-    body: Body
-    accumulate: bool
-    found: list[Piece]
-    sources: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Form:
-    """What a group does, and how its members are sorted before."""
-
-    steps: list[_Step]
-    order: Slots | None = None
-
-
-def _each(part: _Part) -> range:
-    return range(part.repeat)
-
 
 def _moved(view: View, by: int) -> View:
     """The view so many slots further on."""
     return View(view.offset + by, view.strides, None if view.table is None else view.table + by)
-
-
-def _cost(steps: list[_Step]) -> tuple[int, int]:
-    """How many tables and how many instructions."""
-    return sum(tables(step.found) for step in steps), sum(len(step.found) for step in steps)
-
-
-def _permuted(nodes: Nodes, repeat: int, order: Slots) -> Nodes:
-    """Members in another order, each with its `repeat` elements."""
-    return nodes.reshape(-1, repeat)[order].ravel()
-
-
-def _together(start: float | None, parts: list[tuple[Body, list[Any]]]) -> tuple[Body, list[Any]]:
-    """A number and the sum of several parts as one body over all their lists."""
-    total: Body | None = None if start == 0.0 and math.copysign(1.0, start) < 0.0 else start
-    every: list[Any] = []
-    for body, lists in parts:
-        minus = total is not None and isinstance(body, tuple) and body[0] == "neg"
-        term = body[1][0] if minus else body  # type: ignore[index]
-        term = _over(term, [len(every) + i for i in range(len(lists))])
-        total = term if total is None else ("-" if minus else "+", (total, term))
-        every += lists
-    return total, every  # type: ignore[return-value]
-
-
-def _over(body: Body, places: Sequence[Body]) -> Body:
-    """The body with these in place of its operands."""
-    if isinstance(body, int):
-        return places[body]
-    if isinstance(body, float):
-        return body
-    return body[0], tuple([_over(part, places) for part in body[1]])
 
 
 def _apart(outputs: Nodes, laned: Flags, size: int) -> tuple[Nodes, list[Instruction]]:

@@ -13,9 +13,9 @@ matrix product two. The derivative is the rule from the table, run on the operan
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.bodies import behind, depends, handed_on, masks, slots_behind
+from gradloom.loom.bodies import Share, Shares, behind, handed_on, slots_behind
 from gradloom.loom.program import Program
-from gradloom.loom.views import place_of
+from gradloom.loom.views import View, mark, seen
 
 
 def adjoint(
@@ -38,36 +38,38 @@ def adjoint(
     [12.0, 4.0, 3.0]
     """
     size = len(program.template)
+    shares = Shares()
     active = np.zeros(size, dtype=bool)  # depends on something wanted
     active[wanted] = True
-    touched = []
-    for instruction in program.instructions:
-        moves = [
-            bool(active[place_of(view, instruction.shape)].any()) and depends(instruction, place)
-            for place, view in enumerate(instruction.operands)
+    touched: list[list[Share | None]] = []
+    for one in program.instructions:
+        found = [
+            shares.of(one, place) if _any(active, view, one.shape) else None
+            for place, view in enumerate(one.operands)
         ]
-        touched.append(moves)
-        if any(moves):
-            active[place_of(instruction.out, instruction.shape)] = True
+        touched.append(found)
+        if any(found):
+            mark(active, one.out, one.shape)
     reached = np.zeros(size, dtype=bool)  # something that is handed in depends on it
     reached[program.outputs] = True
     certain = reached.copy()  # and no mask stands between
     backward = []
-    for instruction, moves in zip(reversed(program.instructions), reversed(touched), strict=True):
-        results = reached[place_of(instruction.out, instruction.shape)]
-        if not results.any():
+    for one, found in zip(reversed(program.instructions), reversed(touched), strict=True):
+        if not any(found) or not _any(reached, one.out, one.shape):
             continue
         # Where nothing arrives the cotangent is 0, and a slope of inf must not make it nan.
-        arrives = bool(certain[place_of(instruction.out, instruction.shape)].all())
-        still = directions is not None or not arrives
-        for place, move in enumerate(moves):
-            if move:
-                above = behind(instruction.out, size, directions)
-                target = behind(instruction.operands[place], size, directions)
-                below = place_of(instruction.operands[place], instruction.shape)
-                reached[below] = True
-                certain[below] |= arrives and not masks(instruction, place)
-                backward += handed_on(instruction, place, above, target, directions, still=still)
+        arrives = bool(seen(certain, one.out, one.shape).all())
+        above = behind(one.out, size, directions)
+        for place, share in enumerate(found):
+            if share is None:
+                continue
+            view = one.operands[place]
+            mark(reached, view, one.shape)
+            if arrives and not share.masks:
+                mark(certain, view, one.shape)
+            target = behind(view, size, directions)
+            still = directions is not None or not arrives
+            backward.append(handed_on(one, place, share, above, target, directions, still=still))
     count = directions or 1
     template = np.concatenate([program.template, np.zeros(size * count)])
     return Program(
@@ -80,3 +82,7 @@ def adjoint(
         guards=program.guards,
         laned=np.concatenate([program.laned, program.laned.repeat(count)]),
     )
+
+
+def _any(flags: NDArray[np.bool_], view: View, shape: tuple[int, ...]) -> bool:
+    return bool(seen(flags, view, shape).any())

@@ -7,7 +7,7 @@ a tangent needs.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -133,10 +133,8 @@ def _plus(table: Slots | None, by: int | Slots) -> Slots | None:
     return None if table is None else table + by
 
 
-def through(view: View, shape: tuple[int, ...], directions: int | None) -> View:
+def through(view: View, shape: tuple[int, ...], directions: int) -> View:
     """The same slots for every direction: a broadcast along one more axis."""
-    if directions is None:
-        return view
     table = view.table
     if table is not None:
         table = np.broadcast_to(table.reshape(*shape, 1), (*shape, directions))
@@ -151,40 +149,76 @@ def _renumbered(body: Body, order: dict[int, int]) -> Body:
     return body[0], tuple(_renumbered(part, order) for part in body[1])
 
 
+class Share(NamedTuple):
+    """What an operand has in its instruction's result: d(result) / d(operand) · what moves.
+
+    Attributes:
+        body: of the instruction's own operands, its result, and what moves, ...
+        order: ... by their places among those.
+        masks: whether the derivative may be a 0 that lets nothing past.
+    """
+
+    body: Body
+    order: tuple[int, ...]
+    masks: bool
+
+
+class Shares:
+    """The share of every operand, found once for each body that occurs in a program."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int, int, bool], tuple[Body, Share | None]] = {}
+
+    def of(self, instruction: Instruction, place: int) -> Share | None:
+        """The share of one operand; None if its derivative is 0, as it is of `detach`.
+
+        >>> one = View(0, ())
+        >>> Shares().of(Instruction((), one, ("relu", (0,)), (one,), accumulate=False), 0).masks
+        True
+        """
+        body, count = instruction.body, len(instruction.operands)
+        key = id(body), count, place, instruction.accumulate
+        if key not in self._found:  # the body stays with its share, so that no other takes its id
+            self._found[key] = body, _share(_Text(body), place, count, instruction.accumulate)
+        return self._found[key][1]
+
+
+def depends(instruction: Instruction, place: int) -> bool:
+    """Whether the derivative by this operand is any but 0."""
+    return Shares().of(instruction, place) is not None
+
+
 def handed_on(
     instruction: Instruction,
     place: int,
+    share: Share,
     moving: View,
     target: View,
     directions: int | None,
     *,
     still: bool,
-) -> list[Instruction]:
-    """The instruction `target += d(result) / d(operand at place) · moving`; none if that is 0.
+) -> Instruction:
+    """The instruction `target += d(result) / d(operand at place) · moving`.
 
     Args:
-        instruction, place: what to differentiate by which operand.
+        instruction, place, share: what to differentiate by which operand.
         moving, target: views with an axis for the directions, where there are any.
         directions: how many at once, None for one without an axis of its own.
         still: what does not move moves nothing, even by a slope of inf or nan.
     """
-    count = len(instruction.operands)
-    found = _pattern(_Text(instruction.body), place, count, instruction.accumulate)
-    if found is None:
-        return []
-    body, order = found
-    every = [
-        through(view, instruction.shape, directions)
-        for view in (*instruction.operands, instruction.out)
-    ]
-    every.append(moving)
+    count, order = len(instruction.operands), share.order
+    every = (*instruction.operands, instruction.out)
+    shape = instruction.shape
+    if directions is not None:
+        every = tuple([through(view, shape, directions) for view in every])
+        shape = (*shape, directions)
+    every = (*every, moving)
     still_ones = [i for i in instruction.muted if i != place]
     if still:
         still_ones.append(count + 1)
     muted = tuple([order.index(i) for i in still_ones if i in order])
-    shape = instruction.shape if directions is None else (*instruction.shape, directions)
     views = tuple([every[i] for i in order])
-    return [Instruction(shape, target, body, views, accumulate=True, muted=muted)]
+    return Instruction(shape, target, share.body, views, accumulate=True, muted=muted)
 
 
 class _Text:
@@ -204,13 +238,7 @@ class _Text:
 
 
 @functools.lru_cache(maxsize=4096)
-def _pattern(
-    written: _Text, place: int, count: int, accumulate: bool
-) -> tuple[Body, tuple[int, ...]] | None:
-    """The slope times what moves, as a body, and which operands it reads.
-
-    They are the instruction's own, its result, and what moves.
-    """
+def _share(written: _Text, place: int, count: int, accumulate: bool) -> Share | None:
     views = (View(0, ()),) * count
     found = slope(Instruction((), View(0, ()), written.body, views, accumulate), place)
     if found is None:
@@ -218,26 +246,4 @@ def _pattern(
     body, masks = found
     share = times(body if isinstance(body, float) else Sketch(body), Sketch(count + 1), masks=masks)
     order: dict[int, int] = {}
-    return _renumbered(share.body, order), tuple(order)
-
-
-def depends(instruction: Instruction, place: int) -> bool:
-    """Whether the derivative by this operand is any but 0, as it is of `detach`."""
-    text, count = _Text(instruction.body), len(instruction.operands)
-    return _pattern(text, place, count, instruction.accumulate) is not None
-
-
-def masks(instruction: Instruction, place: int) -> bool:
-    """Whether the derivative by this operand may be a 0 that lets nothing past.
-
-    >>> one = View(0, ())
-    >>> masks(Instruction((), one, ("relu", (0,)), (one,), accumulate=False), 0)
-    True
-    """
-    return _masks(_Text(instruction.body), place, len(instruction.operands))
-
-
-@functools.lru_cache(maxsize=4096)
-def _masks(written: _Text, place: int, count: int) -> bool:
-    found = slope(Instruction((), View(0, ()), written.body, (View(0, ()),) * count, True), place)
-    return found is not None and found[1]
+    return Share(_renumbered(share.body, order), tuple(order), masks)

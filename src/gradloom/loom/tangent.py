@@ -18,9 +18,9 @@ matrix products; there a factor that is inf gives nan.
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.loom.bodies import behind, handed_on, slots_behind
+from gradloom.loom.bodies import Shares, behind, handed_on, slots_behind
 from gradloom.loom.program import Program
-from gradloom.loom.views import slots_of
+from gradloom.loom.views import mark, seen
 
 
 def tangent(program: Program, wrt: NDArray[np.int64], *, directions: int | None = None) -> Program:
@@ -49,25 +49,19 @@ def tangent(program: Program, wrt: NDArray[np.int64], *, directions: int | None 
     count = directions or 1
     moves = np.zeros(size, dtype=bool)
     moves[wrt] = True
+    shares = Shares()
     instructions = []
-    for instruction in program.instructions:
-        instructions.append(instruction)
-        target = behind(instruction.out, size, directions)
-        pushed = [
-            one
-            for place, view in enumerate(instruction.operands)
-            if moves[slots_of(view, instruction.shape)].any()
-            for one in handed_on(
-                instruction,
-                place,
-                behind(view, size, directions),
-                target,
-                directions,
-                still=True,
-            )
-        ]
+    for one in program.instructions:
+        instructions.append(one)
+        target = behind(one.out, size, directions)
+        pushed = []
+        for place, view in enumerate(one.operands):
+            share = shares.of(one, place) if seen(moves, view, one.shape).any() else None
+            if share is not None:
+                moving = behind(view, size, directions)
+                pushed.append(handed_on(one, place, share, moving, target, directions, still=True))
         if pushed:
-            moves[slots_of(instruction.out, instruction.shape)] = True
+            mark(moves, one.out, one.shape)
             instructions += pushed
     return Program(
         template=np.concatenate([program.template, np.zeros(size * count)]),

@@ -230,9 +230,37 @@ def slots_of(view: View, shape: tuple[int, ...]) -> Slots:
     return total
 
 
-def place_of(view: View, shape: tuple[int, ...]) -> Slots | int:
-    """What to index an arena with for all elements: of one alone its slot."""
-    return slots_of(view, shape) if shape or view.table is not None else view.offset
+def seen(numbers: NDArray[Any], view: View, shape: tuple[int, ...]) -> Any:
+    """The elements of a flat array where a view lies: one number, or an array of the shape.
+
+    What is written there is written to the flat array, but for a table.
+
+    >>> seen(np.arange(20), View(5, (10, 1)), (2, 3)).tolist()
+    [[5, 6, 7], [15, 16, 17]]
+    """
+    if view.table is not None:
+        return numbers[view.table]
+    if not shape:
+        return numbers[view.offset]
+    size = numbers.itemsize
+    strides = [size * stride for stride in view.strides]
+    return np.ndarray(shape, numbers.dtype, numbers, size * view.offset, strides)
+
+
+def mark(flags: NDArray[np.bool_], view: View, shape: tuple[int, ...]) -> None:
+    """Set the flags where a view lies.
+
+    >>> flags = np.zeros(4, dtype=bool)
+    >>> mark(flags, View(1, (2,)), (2,))
+    >>> flags.tolist()
+    [False, True, False, True]
+    """
+    if view.table is not None:
+        flags[view.table] = True
+    elif not shape:
+        flags[view.offset] = True
+    else:
+        seen(flags, view, shape)[...] = True
 
 
 def _spans(axes: Axes) -> list[int]:

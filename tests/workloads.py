@@ -126,6 +126,15 @@ def gpt_text() -> list[int]:
 
 def gpt(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
     """One layer of a character GPT: 4,064 parameters, 8 tokens in, the mean cross entropy out."""
+    return _gpt(number, fn, gpt_text())
+
+
+def gpt_of_text(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
+    """The same with the text as its argument, looked up by `take`: for many texts with `vmap`."""
+    return _gpt(number, fn, None)
+
+
+def _gpt(number: Number, fn: Any, known: list[int] | None) -> Workload:
     rng = random.Random(0)
     shapes = {
         "token": (VOCABULARY, WIDTH),
@@ -139,8 +148,8 @@ def gpt(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
         "head": (VOCABULARY, WIDTH),
     }
     w = {name: _made(_numbers(rng, *shape, scale=0.2), number) for name, shape in shapes.items()}
-    text = gpt_text()
     size = WIDTH // HEADS
+    look_up = list.__getitem__ if known else fn.take
 
     def attend(query: Vector, keys: Matrix, values: Matrix) -> Vector:
         out = []
@@ -155,12 +164,13 @@ def gpt(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
                 out.append(sum(weight * v[j] for weight, v in zip(weights, values, strict=True)))
         return out
 
-    def loss() -> Any:
+    def loss(text: Any) -> Any:
         keys: Matrix = []
         values: Matrix = []
         losses = []
         for position, (token, target) in enumerate(pairwise(text)):
-            x = [t + p for t, p in zip(w["token"][token], w["position"][position], strict=True)]
+            row = look_up(w["token"], token)
+            x = [t + p for t, p in zip(row, w["position"][position], strict=True)]
             normed = rms_norm(x)
             keys.append(linear(normed, w["key"]))
             values.append(linear(normed, w["value"]))
@@ -169,10 +179,12 @@ def gpt(*, number: Number = gl.Value, fn: Any = gl) -> Workload:
             hidden = [fn.relu(h) for h in linear(rms_norm(x), w["up"])]
             x = [a + b for a, b in zip(linear(hidden, w["down"]), x, strict=True)]
             logits = linear(x, w["head"])
-            losses.append(fn.logsumexp(logits) - logits[target])
+            losses.append(fn.logsumexp(logits) - look_up(logits, target))
         return sum(losses) / len(losses)
 
-    return Workload(loss, (), list(_flat(w)))
+    if known:
+        return Workload(lambda: loss(known), (), list(_flat(w)))
+    return Workload(loss, (gpt_text(),), list(_flat(w)))
 
 
 def lstm(
@@ -274,6 +286,105 @@ def mixture(
 
     xs = _numbers(rng, points, dimensions)
     return Workload(log_likelihood, (xs,), [*logits, *_flat(means), *_flat(log_widths)])
+
+
+def gmm_point(
+    points: int = 1_000,
+    components: int = 25,
+    dimensions: int = 10,
+    *,
+    number: Number = gl.Value,
+    fn: Any = gl,
+) -> Workload:
+    """What one of so many points adds to the objective of ADBench's Gaussian mixture.
+
+    The sum over all points is the log-likelihood with the Wishart prior (gamma 1, m 0); each
+    point brings its share of what is there once. A component has the logs of the diagonal of its
+    inverse covariance's factor, then what lies below it, column by column.
+    """
+    rng = random.Random(0)
+    alphas = _made(_numbers(rng, components), number)
+    means = _made(_numbers(rng, components, dimensions, scale=0.5), number)
+    size = dimensions * (dimensions + 1) // 2
+    factors = _made(_numbers(rng, components, size, scale=0.3), number)
+
+    def log_density(x: Vector, alpha: Any, mean: Vector, factor: Vector) -> Any:
+        away = [xi - m for xi, m in zip(x, mean, strict=True)]
+        scaled = [fn.exp(log) * a for log, a in zip(factor, away, strict=False)]
+        below = iter(factor[dimensions:])
+        for i in range(dimensions):
+            for j in range(i + 1, dimensions):
+                scaled[j] += next(below) * away[i]
+        return alpha + sum(factor[:dimensions]) - 0.5 * sum(s * s for s in scaled)
+
+    def prior(factor: Vector) -> Any:
+        diagonal = [fn.exp(log) for log in factor[:dimensions]]
+        return 0.5 * sum(f * f for f in diagonal + factor[dimensions:])
+
+    def share(x: Vector) -> Any:
+        mine = [log_density(x, *one) for one in zip(alphas, means, factors, strict=True)]
+        common = sum(prior(factor) for factor in factors) + gmm_constant(
+            points, components, dimensions
+        )
+        return fn.logsumexp(mine) - fn.logsumexp(alphas) + common / points
+
+    x = _numbers(rng, dimensions)
+    return Workload(share, (x,), [*alphas, *_flat(means), *_flat(factors)])
+
+
+def gmm_constant(points: int, components: int, dimensions: int) -> float:
+    """What in the mixture's objective depends on no parameter."""
+    n = dimensions + 1
+    log_gamma = 0.25 * dimensions * (dimensions - 1) * math.log(math.pi) + sum(
+        math.lgamma(0.5 * (n - j)) for j in range(dimensions)
+    )
+    prior = -0.5 * n * dimensions * math.log(2) - log_gamma
+    return -0.5 * points * dimensions * math.log(2 * math.pi) - components * prior
+
+
+def diagonal_lstm(
+    layers: int = 2,
+    characters: int = 1_024,
+    bits: int = 14,
+    *,
+    number: Number = gl.Value,
+    fn: Any = gl,
+) -> Workload:
+    """ADBench's LSTM, whose gates look at one unit each: predict each character of a text.
+
+    Its parameters: for each layer the weights, then the biases of the gates (forget, enter, leave,
+    change); then weights of the input, weights and bias of the output. A character is its bits.
+    """
+    rng = random.Random(0)
+    cells = _made(_numbers(rng, layers, 2, 4, bits, scale=0.5), number)
+    ends = enter, leave, bias = _made(_numbers(rng, 3, bits, scale=0.5), number)
+
+    def gate(bend: Any, x: Vector, weight: Vector, bias: Vector) -> Vector:
+        return [bend(xi * w + b) for xi, w, b in zip(x, weight, bias, strict=True)]
+
+    def cell(layer: list[Matrix], x: Vector, h: Vector, c: Vector) -> tuple[Vector, Vector]:
+        weights, biases = layer
+        sources, bends = (x, h, x, h), (fn.sigmoid, fn.sigmoid, fn.sigmoid, fn.tanh)
+        forget, enter, leave, change = map(gate, bends, sources, weights, biases)
+        c = [ci * f + e * n for ci, f, e, n in zip(c, forget, enter, change, strict=True)]
+        return [o * fn.tanh(ci) for o, ci in zip(leave, c, strict=True)], c
+
+    def loss(state: Matrix, text: Matrix) -> Any:
+        hidden, cells_now = list(state[::2]), list(state[1::2])
+        total: Any = 0.0
+        for now, following in pairwise(text):
+            x = [a * w for a, w in zip(now, enter, strict=True)]
+            for k, layer in enumerate(cells):
+                hidden[k], cells_now[k] = cell(layer, x, hidden[k], cells_now[k])
+                x = hidden[k]
+            y = [a * w + b for a, w, b in zip(x, leave, bias, strict=True)]
+            norm = fn.log(sum(fn.exp(yi) for yi in y) + 2.0)  # ADBench's: the 2 is there too
+            total += sum(g * (yi - norm) for g, yi in zip(following, y, strict=True))
+        return -total / (bits * (len(text) - 1))
+
+    state = _numbers(rng, 2 * layers, bits)
+    text = [[float(rng.random() < 0.5) for _ in range(bits)] for _ in range(characters)]
+    return Workload(loss, (state, text), [*_flat(cells), *_flat(ends)])
 
 
 def black_scholes(options: int = 100, *, number: Number = gl.Value, fn: Any = gl) -> Workload:

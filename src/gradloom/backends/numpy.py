@@ -55,9 +55,9 @@ class Runner:
         size = len(program.template)
         end = size * (1 + (lanes or 0))
         self._all_laned = bool(program.laned[program.inputs].all())
-        lowered = program.instructions
+        lowered = program.flat
         if lanes is not None:
-            lowered = [_with_lanes(one, program, lanes) for one in program.instructions]
+            lowered = [_with_lanes(one, program, lanes) for one in lowered]
         scribe = _Scribe(end)
         stretches: list[tuple[list[Instruction], list[_Line]]] = []
         for single, stretch in itertools.groupby(lowered, key=lambda one: not one.shape):

@@ -58,7 +58,8 @@ def adjoint(
         if not any(found) or not _any(reached, one.out, one.shape):
             continue
         # Where nothing arrives the cotangent is 0, and a slope of inf must not make it nan.
-        arrives = bool(seen(certain, one.out, one.shape).all())
+        all_there = seen(certain, one.out, one.shape)
+        arrives = bool(all_there.all() if one.shape else all_there)
         above = behind(one.out, size, directions)
         for place, share in enumerate(found):
             if share is None:
@@ -85,4 +86,5 @@ def adjoint(
 
 
 def _any(flags: NDArray[np.bool_], view: View, shape: tuple[int, ...]) -> bool:
-    return bool(seen(flags, view, shape).any())
+    found = seen(flags, view, shape)
+    return bool(found.any() if shape else found)

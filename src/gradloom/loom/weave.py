@@ -20,9 +20,10 @@ It is done on whole arrays, but for the levels, each of which waits for the one 
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,12 @@ class _Weaver:
         self._bodies: dict[str, Body] = {}
         self._forms = Forms(self._one)
         self._ends = [0, 0]  # the next slots of parameters and of constants
+        # For nodes one by one: plain numbers, and the bodies known with the operands they keep.
+        terms = self.terms
+        self._plain = self.codes.data, self.starts.data, self.operands.data
+        self._rows = [x.data for x in (terms.owner, terms.kind, terms.begin)]
+        self._factors = [x.data for x in (terms.first, terms.second)]
+        self._lone: dict[tuple[Any, ...], tuple[Body, list[int]]] = {}
 
     def levels(self) -> Nodes:
         """Step 2; terms have no level, but what they are made of counts for their sum."""
@@ -91,8 +98,8 @@ class _Weaver:
         reads[to + np.repeat(end - begin, end - begin)] = np.where(second < 0, first, second)
         return counts, reads
 
-    def group(self) -> list[Group]:
-        """Step 3: the groups in the order of running."""
+    def group(self) -> list[Group | int]:
+        """Step 3: the groups in the order of running; of one node that is one map, the node."""
         levels, codes = self.levels(), self.codes
         nodes = np.flatnonzero((codes > PARAMETER) & ~self.terms.absorbed).astype(np.int32)
         code = np.where(self.terms.is_sum[nodes], SUM, codes[nodes]).astype(np.int32)
@@ -106,10 +113,23 @@ class _Weaver:
         bounds = np.append(np.flatnonzero(fresh), len(nodes))
         leaders = nodes[bounds[:-1]]
         running = np.lexsort((leaders, levels[leaders]))
+        alone = (np.diff(bounds) == 1) & self._is_map(leaders)
+        groups = zip(
+            *(x[running].tolist() for x in (alone, leaders, bounds[:-1], bounds[1:])), strict=True
+        )
         return [
-            self._summed(members) if self.terms.is_sum[members[0]] else self._mapped(members)
-            for members in (nodes[bounds[i] : bounds[i + 1]] for i in running)
+            leader if one else self._grouped(nodes[begin:end]) for one, leader, begin, end in groups
         ]
+
+    def _is_map(self, nodes: Nodes) -> Flags:
+        """Whether each node is one body over operands: no sum, or one with one term of a kind."""
+        begin, end = (np.searchsorted(self.terms.owner, nodes, side=side) for side in _SIDES)
+        terms = self.terms.begin[end] - self.terms.begin[begin]
+        alone: Flags = ~self.terms.is_sum[nodes] | ((begin < end) & (terms == end - begin))
+        return alone
+
+    def _grouped(self, nodes: Nodes) -> Group:
+        return self._summed(nodes) if self.terms.is_sum[nodes[0]] else self._mapped(nodes)
 
     def _keys(self, levels: Nodes) -> NDArray[np.uint64]:
         """For each node a number, the same for those that look at their operands alike."""
@@ -184,7 +204,7 @@ class _Weaver:
         """The one object that stands for a body wherever it occurs."""
         return self._bodies.setdefault(repr(body), body)
 
-    def lay_out(self, groups: list[Group]) -> tuple[int, list[Instruction]]:
+    def lay_out(self, groups: list[Group | int]) -> tuple[int, list[Instruction]]:
         """Steps 4 and 5: a slot for every node; the size of the arena and the instructions.
 
         The inputs come first, then the parameters, the results, and the constants.
@@ -193,21 +213,31 @@ class _Weaver:
         self.slot[codes == INPUT] = np.arange(self.graph.inputs)
         self._ends = [self.graph.inputs, self.graph.inputs + len(self.graph.parameters)]
         size = self._ends[1]
-        self._ends[1] += sum(len(group.nodes) for group in groups)
-        found: list[list[Instruction]] = []
+        self._ends[1] += sum(1 if isinstance(x, int) else len(x.nodes) for x in groups)
+        slot = self.slot.data
+        instructions: list[Instruction] = []
+        loose: list[tuple[int, Group]] = []
         for group in groups:
-            count = len(group.nodes)
-            # A loose sum reads its terms in whatever order, so it has no say in theirs.
-            found.append([] if group.loose else self._emit(group, size))
-            self.slot[group.nodes] = np.arange(size, size + count)
-            size += count
-        for group, instructions in zip(groups, found, strict=True):
-            if group.loose:
-                instructions += self._emit(group, int(self.slot[group.nodes[0]]))
+            if isinstance(group, int):
+                instructions.append(self._alone(group, size))
+                slot[group] = size
+                size += 1
+                continue
+            if group.loose:  # reads its terms in whatever order, so it has no say in theirs
+                loose.append((len(instructions), group))
+            else:
+                instructions += self._emit(group, size)
+            self.slot[group.nodes] = np.arange(size, size + len(group.nodes))
+            size += len(group.nodes)
+        parts, begin = [], 0
+        for place, group in loose:
+            parts += [instructions[begin:place], self._emit(group, slot[group.nodes[0]])]
+            begin = place
+        instructions = [*chain.from_iterable(parts), *instructions[begin:]]
         outside = [*self.graph.outputs, *(node for node, _ in self.graph.guards)]
         self._place(np.array(outside, dtype=np.int32))
         self._place(np.flatnonzero(codes == PARAMETER))
-        return self._ends[1], list(chain.from_iterable(found))
+        return self._ends[1], instructions
 
     def _place(self, nodes: Slots) -> None:
         """Give the parameters and constants among these that have no slot the next ones."""
@@ -219,6 +249,51 @@ class _Weaver:
             own = new[self.codes[new] == code]
             self.slot[own] = np.arange(self._ends[i], self._ends[i] + len(own))
             self._ends[i] += len(own)
+
+    def _alone(self, node: int, first: int) -> Instruction:
+        """The instruction of a node that is alike to no other.
+
+        A long chain is made of such; arrays of one number would take it ten times as long.
+        """
+        outline, places = self._read_by(node)
+        codes, starts, operands = self._plain
+        literals = [operands[starts[p]] if codes[p] == CONSTANT else -1 for p in places]
+        key = (*outline, *literals)
+        known = self._lone.get(key)
+        if known is None:
+            (part,) = self._grouped(np.array([node], dtype=np.int32)).parts
+            kept = [int(nodes[0]) for nodes in part.lists]
+            which, left = [], kept[::-1]
+            for i, place in enumerate(places):
+                if left and place == left[-1]:
+                    which.append(i)
+                    left.pop()
+            known = self._lone[key] = part.body, which
+        body, which = known
+        slot = self.slot.data
+        views = []
+        for i in which:
+            if slot[places[i]] < 0:
+                self._place(np.array([places[i]]))
+            views.append(View(slot[places[i]], ()))
+        return Instruction((), View(first, ()), body, tuple(views), accumulate=False)
+
+    def _read_by(self, node: int) -> tuple[list[Any], list[int]]:
+        """What a node does, and the nodes that it reads; it is one map."""
+        codes, starts, operands = self._plain
+        (owner, kind, begin), (first, second) = self._rows, self._factors
+        if not self.terms.is_sum[node]:
+            return [codes[node]], operands[starts[node] : starts[node + 1]].tolist()
+        outline = [SUM, repr(float(self.terms.start[node]))]
+        places = []
+        row = bisect_left(owner, node)
+        while row < len(owner) and owner[row] == node:
+            outline.append(kind[row])
+            places.append(first[begin[row]])
+            if kind[row] & PAIR:
+                places.append(second[begin[row]])
+            row += 1
+        return outline, places
 
     def _emit(self, group: Group, first: int) -> list[Instruction]:
         """The instructions of a group, whose results stand from slot `first` on.

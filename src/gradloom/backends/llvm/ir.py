@@ -59,6 +59,25 @@ class Writer:
         given = ", ".join(f"{kind} {value}" for kind, value in operands)
         return self.assign(f"call {result} @{intrinsic}({given})")
 
+    def masked_load(self, a: "Arithmetic", pointer: str, mask: str, align: int) -> str:
+        """Some numbers of a vector from memory; the others are 0."""
+        kind = f"llvm.masked.load.v{a.width}f{a.bits}.p0"
+        self.declared.add(f"declare {a.real} @{kind}(ptr, {a.truth}, {a.real})")
+        return self.assign(
+            f"call {a.real} @{kind}(ptr align {align} {pointer}, {a.truth} {mask}, "
+            f"{a.real} zeroinitializer)"
+        )
+
+    def masked_store(
+        self, a: "Arithmetic", value: str, pointer: str, mask: str, align: int
+    ) -> None:
+        """Put some numbers of a vector into memory."""
+        kind = f"llvm.masked.store.v{a.width}f{a.bits}.p0"
+        self.declared.add(f"declare void @{kind}({a.real}, ptr, {a.truth})")
+        self.line(
+            f"call void @{kind}({a.real} {value}, ptr align {align} {pointer}, {a.truth} {mask})"
+        )
+
     @contextmanager
     def loop(
         self, count: str | int, carried: Sequence[tuple[str, str]] = (), *, start: str | int = 0
@@ -99,6 +118,22 @@ class Writer:
         self.line(f"br i1 {condition}, label %{inside}, label %{after}")
         self.start(inside)
         yield
+        self.line(f"br label %{after}")
+        self.start(after)
+
+    @contextmanager
+    def choose(self, condition: str) -> Iterator[Callable[[], None]]:
+        """What is written inside is done if a condition holds; after the call of what this
+        gives, what is written is done if it does not."""
+        inside, other, after = self.label("then"), self.label("else"), self.label("after")
+        self.line(f"br i1 {condition}, label %{inside}, label %{other}")
+        self.start(inside)
+
+        def otherwise() -> None:
+            self.line(f"br label %{after}")
+            self.start(other)
+
+        yield otherwise
         self.line(f"br label %{after}")
         self.start(after)
 

@@ -1,0 +1,889 @@
+"""An instruction as loops over vectors: the kernel, in a form that serves at any offset.
+
+What an instruction does is told by its shape, its strides and its body; where it does it, by
+pointers. So two instructions that differ in their offsets share one kernel, and are compiled once.
+
+A kernel is one nest of loops:
+
+    for the outer axes, a tile of rows at a time, a few vectors at a time:
+        begin a register for each row and vector of the tile
+        for the axes that are summed over:
+            load, compute, add to the registers
+        store
+
+One axis lies along the vectors: one that the results follow without gaps, so that a register holds
+several results; or one that is summed over, so that it holds several parts of a sum. `plan` picks
+it by counting loads. Rows share what they load: a product of matrices reads a vector once and
+multiplies it with several numbers.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from gradloom.backends.llvm.elementary import FUNCTIONS
+from gradloom.backends.llvm.ir import Arithmetic, Writer, literal
+from gradloom.backends.llvm.target import Target
+from gradloom.loom.program import Body
+
+LANE = -1  # the size of the lane axis: known when it runs
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an operand is walked through: a stride for each axis, in numbers.
+
+    Attributes:
+        strides: how many numbers further each axis goes; 0 for a broadcast or a sum.
+        scale: 0 where these strides say all. Else they lead through a table of slots, and a slot is
+            so many numbers wide; `lane` is then the stride along the lanes.
+        lane: the stride along lanes of what a table points at.
+    """
+
+    strides: tuple[int, ...]
+    scale: int = 0
+    lane: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """An instruction without its place.
+
+    Attributes:
+        shape: the sizes of the loop, outermost first; `LANE` as the last is that of the lanes.
+        out: how the results are laid.
+        body: what is computed of the operands.
+        operands: how they are walked through.
+        start: None where the results are stored; "add" where they are added to what is there; a
+            number where they are added to that, whatever is there.
+        ordered: sums are added up in the order of the loop, from what they start with.
+        muted: operands of which a 0 makes what is inf or nan 0.
+        overlap: several elements may be added to one place at different turns.
+    """
+
+    shape: tuple[int, ...]
+    out: Access
+    body: Body
+    operands: tuple[Access, ...]
+    start: str | float | None
+    ordered: bool = False
+    muted: tuple[int, ...] = ()
+    overlap: bool = False
+
+    @property
+    def laned(self) -> bool:
+        """Whether the last axis is that of the lanes."""
+        return bool(self.shape) and self.shape[-1] == LANE
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """The results', then the operands'."""
+        return (self.out, *self.operands)
+
+    @property
+    def summed(self) -> list[int]:
+        """The axes that are summed over."""
+        if self.start is None:
+            return []
+        if self.out.scale:  # only the lanes may be
+            return [len(self.shape) - 1] if self.laned and not self.out.lane else []
+        return [i for i, stride in enumerate(self.out.strides) if stride == 0]
+
+
+def normal(kernel: Kernel) -> tuple[Kernel, list[int]]:
+    """The kernel with as few axes as can be, and how far the pointers of its accesses move.
+
+    Axes of one step go; an axis that nobody walks upwards is turned round; and two axes that
+    everybody walks as one become one.
+
+    >>> row = Access((8, 1)); back = Access((8, -1))
+    >>> normal(Kernel((4, 8), row, 0, (row,), None))[0].shape
+    (32,)
+    >>> normal(Kernel((4, 8), Access((1, 0)), 0, (back,), 0.0))[1]
+    [0, -7]
+    """
+    shape, moved = list(kernel.shape), [0] * (1 + len(kernel.operands))
+    strides = [list(access.strides) for access in kernel.accesses]
+    lane = kernel.laned
+    tables = any(access.scale for access in kernel.accesses)
+    if not kernel.ordered and not tables:
+        for axis, size in enumerate(shape):
+            ways = [row[axis] for row in strides]
+            if size > 1 and (ways[0] < 0 or (ways[0] == 0 and sum(map(_sign, ways)) < 0)):
+                for i, row in enumerate(strides):
+                    moved[i] += row[axis] * (size - 1)
+                    row[axis] = -row[axis]
+    keep = [i for i, size in enumerate(shape) if size != 1]
+    axes: list[int] = []
+    for axis in keep:
+        last = axes[-1] if axes else None
+        if (
+            last is not None
+            and not (lane and axis == len(shape) - 1)
+            and all(row[last] == row[axis] * shape[axis] for row in strides)
+        ):
+            shape[axis] *= shape[last]
+            axes[-1] = axis
+        else:
+            axes.append(axis)
+    accesses = [
+        replace(access, strides=tuple(row[i] for i in axes))
+        for access, row in zip(kernel.accesses, strides, strict=True)
+    ]
+    small = replace(
+        kernel,
+        shape=tuple(shape[i] for i in axes),
+        out=accesses[0],
+        operands=tuple(accesses[1:]),
+    )
+    return small, moved
+
+
+def _sign(x: int) -> int:
+    return (x > 0) - (x < 0)
+
+
+@dataclass(slots=True)
+class Plan:
+    """How a kernel is run.
+
+    Attributes:
+        axis: the axis along the vectors; None for numbers one by one.
+        width: numbers in a vector.
+        row: the axis of which a tile has several; None for one.
+        rows: how many.
+        vectors: how many vectors of the axis a tile has.
+        cost: roughly how many instructions it takes.
+        packed: operands that are first copied, so that they lie without gaps along the axis.
+    """
+
+    axis: int | None
+    width: int
+    row: int | None = None
+    rows: int = 1
+    vectors: int = 1
+    cost: float = 0.0
+    packed: tuple[int, ...] = ()
+
+
+def plan(kernel: Kernel, target: Target, bits: int, strict: bool = False) -> Plan:
+    """The cheapest way to run a kernel that is in normal form.
+
+    >>> machine = Target("", "", "", vector=512, registers=32)
+    >>> x = Access((16, 0, 1)); w = Access((0, 16, 1)); out = Access((16, 1, 0))
+    >>> product = Kernel((100, 16, 16), out, ("*", (0, 1)), (x, w), 0.0)
+    >>> chosen = plan(product, machine, 64)
+    >>> chosen.axis, chosen.packed, chosen.row, chosen.vectors
+    (1, (1,), 0, 2)
+    """
+    most = target.width(bits)
+    if kernel.laned:
+        best = Plan(len(kernel.shape) - 1, most)
+    else:
+        best = _scalar(kernel)
+        for axis in range(len(kernel.shape)):
+            found = _along(kernel, axis, most)
+            if found is not None and found.cost < best.cost:
+                best = found
+    _tile(kernel, best, target)
+    return best
+
+
+def _weight(body: Body) -> float:
+    """Roughly how many instructions a body takes."""
+    if not isinstance(body, tuple):
+        return 0.0
+    symbol, parts = body
+    own = 1.0 if symbol in _LIGHT else 6.0 if symbol in _MIDDLE else 20.0
+    return own + sum(map(_weight, parts))
+
+
+_LIGHT = {"+", "-", "*", "neg", "abs", "square", "greater", "less_equal", "equal", "where", "relu",
+          "detach", "max", "min", "sum", "sign", "leaky_relu", "floor", "ceil"}  # fmt: skip
+_MIDDLE = {"/", "sqrt", "reciprocal"}
+
+
+def _scalar(kernel: Kernel) -> Plan:
+    loads = sum(2.5 if access.scale else 1.0 for access in kernel.operands)
+    body = _weight(kernel.body) + (0 if kernel.start is None else 1)
+    return Plan(None, 1, cost=math.prod(kernel.shape) * (loads + max(1.0, body)) * 1.2)
+
+
+def _along(kernel: Kernel, axis: int, most: int) -> Plan | None:
+    """The plan with this axis along the vectors; None if that cannot be."""
+    size = kernel.shape[axis]
+    summed = kernel.summed
+    step = kernel.out.strides[axis]
+    if kernel.out.scale or most == 1 or size == 1:
+        return None
+    if axis in summed:
+        if kernel.ordered or kernel.overlap:
+            return None
+    elif step != 1:
+        return None
+    width = min(most, 1 << (size - 1).bit_length())
+    total = math.prod(kernel.shape)
+    turns = total // size * -(-size // width)
+    outputs = math.prod(n for i, n in enumerate(kernel.shape) if i not in summed)
+    cost = turns * (_weight(kernel.body) + (0 if kernel.start is None else 1))
+    packed = []
+    for place, access in enumerate(kernel.operands):
+        stride = access.strides[axis]
+        if access.scale:
+            cost += turns * width * 2.5
+        elif stride in (0, 1, -1):
+            cost += turns * (0.5 if stride == 0 else 1.0)
+        else:
+            gathered = turns * width * 1.3
+            footprint = math.prod(n for n, s in zip(kernel.shape, access.strides, strict=True) if s)
+            copied = footprint * 2.0 + turns
+            if copied < gathered and not kernel.overlap:
+                packed.append(place)
+            cost += min(gathered, copied)
+    if axis in summed:
+        cost += outputs * 8.0
+    else:
+        cost += turns * outputs / total * (1.0 if kernel.start is None else 2.0)
+    return Plan(axis, width, cost=cost, packed=tuple(packed))
+
+
+def _tile(kernel: Kernel, chosen: Plan, target: Target) -> None:
+    """Choose how many rows and vectors a tile has."""
+    axis, summed = chosen.axis, kernel.summed
+    if kernel.overlap:
+        return
+    # Registers for sums, beside those for what is loaded.
+    room = 24 if target.registers >= 32 else 10
+    if not summed:
+        if axis is not None and axis not in summed and _weight(kernel.body) <= 4:
+            chosen.vectors = 1 if kernel.laned else min(4, -(-kernel.shape[axis] // chosen.width))
+        return
+    if axis is not None and axis not in summed and not kernel.laned:
+        vectors = -(-kernel.shape[axis] // chosen.width)
+        chosen.vectors = next(
+            v for v in (4, 3, 2, 1) if v <= vectors and (vectors % v == 0 or v < 3)
+        )
+    if kernel.out.scale:
+        return
+    rows = [i for i in range(len(kernel.shape)) if i != axis and i not in summed]
+    if not rows or _weight(kernel.body) > 8:
+        return
+
+    def shared(row: int) -> int:
+        return sum(access.strides[row] == 0 for access in kernel.operands)
+
+    chosen.row = max(rows, key=lambda row: (shared(row), kernel.shape[row]))
+    size = kernel.shape[chosen.row]
+    limit = max(1, min(size, room // chosen.vectors, 16))
+    even = [n for n in range(limit, max(1, limit // 2) - 1, -1) if size % n == 0]
+    chosen.rows = even[0] if even else limit
+
+
+# Where an access stands: a register, and a constant number of numbers further on. Of one through a
+# table, the register is an index into it.
+Place = tuple[str, int]
+
+
+class Emitter:
+    """Writes one kernel.
+
+    Args:
+        writer: where to.
+        kernel: in normal form.
+        chosen: its plan.
+        target, bits: for which machine, and how many bits a number has.
+        strict: nothing is contracted.
+        count: the register that holds the number of lanes.
+        outline: adds a function to the module: its parameters and its lines, and returns its name.
+        careful: what is muted is looked at term by term; else only where a sum is inf or nan.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        kernel: Kernel,
+        chosen: Plan,
+        target: Target,
+        bits: int = 64,
+        *,
+        strict: bool = False,
+        count: str = "",
+        outline: Callable[[list[str], Writer], str] | None = None,
+        careful: bool = False,
+    ) -> None:
+        self.w, self.kernel, self.plan = writer, kernel, chosen
+        self.outline = outline
+        tables = any(access.scale for access in kernel.accesses)
+        self.careful = careful or outline is None or tables or kernel.ordered or not kernel.summed
+        self.target, self.bits, self.strict = target, bits, strict
+        self.count = count
+        self.vector = arithmetic(writer, chosen.width, bits, target, strict)
+        self.one = arithmetic(writer, 1, bits, target, strict)
+        self.tables: list[str] = []
+        self._slow = ""  # the function that does a tile number by number
+
+    def write(self, pointers: Sequence[str], tables: Sequence[str] = ()) -> None:
+        """All loops.
+
+        Args:
+            pointers: registers of where the results and the operands begin.
+            tables: of the tables of those accesses that have one, in order.
+        """
+        given = iter(tables)
+        self.bases = list(pointers)
+        self.tables = [next(given) if access.scale else "" for access in self.kernel.accesses]
+        places: list[Place] = [
+            ("", 0) if access.scale else (pointer, 0)
+            for access, pointer in zip(self.kernel.accesses, pointers, strict=True)
+        ]
+        kernel, chosen = self.kernel, self.plan
+        inner = {*kernel.summed, chosen.axis}
+        outer = [i for i in range(len(kernel.shape)) if i not in inner and i != chosen.row]
+        self._outer(places, outer)
+
+    def _outer(self, places: list[Place], axes: list[int]) -> None:
+        if axes:
+            for at in self._turns(places, axes[0], self.kernel.shape[axes[0]]):
+                self._outer(at, axes[1:])
+            return
+        row = self.plan.row
+        if row is None:
+            self._vectors(places, 1)
+            return
+        size, rows = self.kernel.shape[row], self.plan.rows
+        for at in self._turns(places, row, size // rows, rows):
+            self._vectors(at, rows)
+        if size % rows:
+            self._vectors(self._shifted(places, row, size - size % rows), size % rows)
+
+    def _vectors(self, places: list[Place], rows: int) -> None:
+        """All vectors along the axis, a few at a time, for some rows."""
+        axis, width = self.plan.axis, self.plan.width
+        if axis is None or axis in self.kernel.summed:
+            self._block(places, rows, 1, 0)
+            return
+        size, some = self.kernel.shape[axis], self.plan.vectors
+        if size == LANE:
+            up = self.w.assign(f"add nuw nsw i64 {self.count}, {width - 1}")
+            turns = self.w.assign(f"udiv i64 {up}, {width}")
+            with self.w.loop(turns) as turn, self._bases(turn.index):
+                self._block(self._moved(places, axis, turn.index, width), rows, 1, 0)
+            return
+        whole, tail = divmod(size, width)
+        for at in self._turns(places, axis, whole // some, some * width):
+            self._block(at, rows, some, 0)
+        done = whole // some * some
+        left = whole - done + (tail > 0)
+        if left:
+            self._block(self._shifted(places, axis, done * width), rows, left, tail)
+
+    def _turns(
+        self, places: list[Place], axis: int, count: int, step: int = 1
+    ) -> Iterator[list[Place]]:
+        """The places at each turn of a loop; to be used by a `for`, whose body is written once."""
+        if count == 1:
+            yield places
+        elif count > 1:
+            with self.w.loop(count) as turn:
+                yield self._moved(places, axis, turn.index, step)
+
+    def _moved(self, places: list[Place], axis: int, index: str, step: int = 1) -> list[Place]:
+        """The places so many steps along an axis."""
+        found = []
+        known: dict[int, str] = {}
+        for access, (register, offset) in zip(self.kernel.accesses, places, strict=True):
+            stride = access.strides[axis] * step
+            if not stride:
+                found.append((register, offset))
+                continue
+            if stride not in known:
+                known[stride] = (
+                    index if stride == 1 else self.w.assign(f"mul nsw i64 {index}, {stride}")
+                )
+            if access.scale:
+                ahead = known[stride]
+                if register:
+                    ahead = self.w.assign(f"add nsw i64 {register}, {ahead}")
+                found.append((ahead, offset))
+            else:
+                ahead = self.w.assign(
+                    f"getelementptr inbounds {self.one.real}, ptr {register}, i64 {known[stride]}"
+                )
+                found.append((ahead, offset))
+        return found
+
+    @contextmanager
+    def _bases(self, index: str) -> Iterator[None]:
+        """What tables point at, so many vectors of lanes further on."""
+        before = self.bases
+        if any(access.scale and access.lane for access in self.kernel.accesses):
+            lanes = self.w.assign(f"mul nsw i64 {index}, {self.plan.width}")
+            self.bases = [
+                self.w.assign(f"getelementptr inbounds {self.one.real}, ptr {base}, i64 {lanes}")
+                if access.scale and access.lane
+                else base
+                for access, base in zip(self.kernel.accesses, before, strict=True)
+            ]
+        yield
+        self.bases = before
+
+    def _shifted(self, places: list[Place], axis: int, steps: int) -> list[Place]:
+        return [
+            (register, offset + access.strides[axis] * steps)
+            for access, (register, offset) in zip(self.kernel.accesses, places, strict=True)
+        ]
+
+    # One tile
+
+    def _block(self, places: list[Place], rows: int, vectors: int, tail: int) -> None:
+        """Some rows of some vectors; of the last vector only `tail` numbers, unless that is 0."""
+        kernel, axis = self.kernel, self.plan.axis
+        if kernel.start is None or not kernel.summed:
+            for spot, _, _, part in self._tile_of(places, rows, vectors, tail):
+                self._single(spot, part)
+            return
+        inside = axis is not None and axis in kernel.summed
+        begin = self._begin(places, rows, vectors, tail, inside)
+        sums = self._sum(places, list(kernel.summed), begin, rows, vectors, tail)
+
+        def finish() -> None:
+            tile = self._tile_of(places, rows, vectors, tail)
+            for (spot, _, _, part), total in zip(tile, sums, strict=True):
+                self._finish(spot, total, part, inside)
+
+        if not kernel.muted or self.careful:
+            finish()
+            return
+        # A term that is inf or nan makes the sum so: only then look at what is muted.
+        with self.w.choose(self._odd(sums)) as otherwise:
+            self._call_careful(places, rows, vectors, tail, inside)
+            otherwise()
+            finish()
+
+    def _odd(self, sums: Sequence[str]) -> str:
+        """Whether any sum is inf or nan."""
+        a, w = self.vector, self.w
+        zero = a.number(0.0)
+        total = a.mul(sums[0], zero)
+        for one in sums[1:]:
+            total = a.add(total, a.mul(one, zero)) if self.strict else a.fma(one, zero, total)
+        odd = a.compare("uno", total, zero)
+        if a.width == 1:
+            return odd
+        kind = f"llvm.vector.reduce.or.v{a.width}i1"
+        w.declared.add(f"declare i1 @{kind}({a.truth})")
+        return w.assign(f"call i1 @{kind}({a.truth} {odd})")
+
+    def _call_careful(
+        self, places: list[Place], rows: int, vectors: int, tail: int, inside: bool
+    ) -> None:
+        """Call the function that does a tile number by number, and minds what is muted."""
+        assert self.outline is not None
+        if not self._slow:
+            self._slow = self._written_careful(inside)
+        width, w = self.plan.width, self.w
+        columns = "1" if inside else str((vectors - (tail > 0)) * width + tail)
+        given = [self._ahead(register, offset) for register, offset in places]
+        pointers = "".join(f"ptr {pointer}, " for pointer in given)
+        lanes = self.count if self.kernel.laned else "0"
+        w.line(f"call void @{self._slow}({pointers}i64 {rows}, i64 {columns}, i64 {lanes})")
+
+    def _written_careful(self, inside: bool) -> str:
+        assert self.outline is not None
+        w = Writer()
+        slow = Emitter(
+            w,
+            self.kernel,
+            Plan(None, 1),
+            self.target,
+            self.bits,
+            strict=self.strict,
+            count="%count",
+            careful=True,
+        )
+        names = [f"%p{i}" for i in range(len(self.kernel.accesses))]
+        at: list[Place] = [(name, 0) for name in names]
+        axis, row = self.plan.axis, self.plan.row
+        with w.loop("%rows") as turn, w.loop("%columns") as column:
+            if row is not None:
+                at = slow._moved(at, row, turn.index)
+            if axis is not None and not inside:
+                at = slow._moved(at, axis, column.index)
+            slow._block(at, 1, 1, 0)
+        w.line("ret void")
+        parameters = [f"ptr {name}" for name in names]
+        return self.outline([*parameters, "i64 %rows", "i64 %columns", "i64 %count"], w)
+
+    def _tile_of(
+        self, places: list[Place], rows: int, vectors: int, tail: int
+    ) -> Iterator[tuple[list[Place], int, int, int]]:
+        """Each vector of a tile: its places, row and number, and how many numbers count (0: all)."""
+        row, axis = self.plan.row, self.plan.axis
+        for i, v in itertools.product(range(rows), range(vectors)):
+            spot = self._shifted(places, row, i) if row is not None and i else places
+            if v and axis is not None:
+                spot = self._shifted(spot, axis, v * self.plan.width)
+            yield spot, i, v, tail if v == vectors - 1 else 0
+
+    def _single(self, places: list[Place], part: int) -> None:
+        """A vector of results without a sum."""
+        value = self._value([self._load(i + 1, place, part) for i, place in enumerate(places[1:])])
+        start = self.kernel.start
+        if start == "add":
+            value = self.vector.add(self._load(0, places[0], part), value)
+        elif isinstance(start, float) and not _is_minus_zero(start):
+            value = self.vector.add(self.vector.number(start), value)
+        self._store(places[0], value, part)
+
+    def _begin(
+        self, places: list[Place], rows: int, vectors: int, tail: int, inside: bool
+    ) -> list[str]:
+        """What the sums start with."""
+        start = self.kernel.start
+        if inside:  # what was there comes last
+            return [self.vector.number(-0.0)] * (rows * vectors)
+        if self.kernel.ordered and start == "add":
+            return [self._load(0, spot[0], part) for spot, _, _, part in
+                    self._tile_of(places, rows, vectors, tail)]  # fmt: skip
+        number = start if isinstance(start, float) else -0.0
+        return [self.vector.number(number)] * (rows * vectors)
+
+    def _sum(
+        self,
+        places: list[Place],
+        axes: list[int],
+        sums: list[str],
+        rows: int,
+        vectors: int,
+        tail: int,
+    ) -> list[str]:
+        """The sums after all turns along some axes."""
+        if not axes:
+            return self._add(places, sums, rows, vectors, tail, "")
+        axis, rest = axes[0], axes[1:]
+        if axis == self.plan.axis and rest:  # the vectors' own is the innermost
+            axis, rest = rest[0], [axis, *rest[1:]]
+        if axis == self.plan.axis:
+            return self._sum_along(places, axis, sums, rows)
+        size = self.kernel.shape[axis]
+        if size == LANE:
+            with self.w.loop(self.count, [(self.vector.real, x) for x in sums]) as turn:
+                at = self._moved(places, axis, turn.index)
+                turn.next = self._sum(at, rest, turn.carried, rows, vectors, tail)
+            return turn.next
+        if size <= 2:
+            for step in range(size):
+                at = self._shifted(places, axis, step)
+                sums = self._sum(at, rest, sums, rows, vectors, tail)
+            return sums
+        with self.w.loop(size, [(self.vector.real, x) for x in sums]) as turn:
+            at = self._moved(places, axis, turn.index)
+            turn.next = self._sum(at, rest, turn.carried, rows, vectors, tail)
+        return turn.next
+
+    def _sum_along(self, places: list[Place], axis: int, sums: list[str], rows: int) -> list[str]:
+        """The sums after all vectors along an axis that is summed over."""
+        size, width, w = self.kernel.shape[axis], self.plan.width, self.w
+        if size == LANE:
+            up = w.assign(f"add nuw nsw i64 {self.count}, {width - 1}")
+            turns = w.assign(f"udiv i64 {up}, {width}")
+            carried = [(self.vector.real, x) for x in sums]
+            with w.loop(turns, carried) as turn, self._bases(turn.index):
+                at = self._moved(places, axis, turn.index, width)
+                turn.next = self._add(at, turn.carried, rows, 1, 0, self._lanes(turn.index))
+            return turn.next
+        whole, tail = divmod(size, width)
+        if whole == 1:
+            sums = self._add(places, sums, rows, 1, 0, "")
+        elif whole:
+            with w.loop(whole, [(self.vector.real, x) for x in sums]) as turn:
+                at = self._moved(places, axis, turn.index, width)
+                turn.next = self._add(at, turn.carried, rows, 1, 0, "")
+            sums = turn.next
+        if tail:
+            at = self._shifted(places, axis, whole * width)
+            sums = self._add(at, sums, rows, 1, tail, _mask(width, tail))
+        return sums
+
+    def _lanes(self, index: str) -> str:
+        """Which lanes of a vector there are; the last vector may not be full."""
+        width, w = self.plan.width, self.w
+        first = w.assign(f"mul nuw nsw i64 {index}, {width}")
+        left = w.assign(f"sub nsw i64 {self.count}, {first}")
+        if width == 1:
+            return w.assign(f"icmp sgt i64 {left}, 0")
+        every = splat(w, f"<{width} x i64>", "i64", left, width)
+        order = ", ".join(f"i64 {i}" for i in range(width))
+        return w.assign(f"icmp slt <{width} x i64> <{order}>, {every}")
+
+    def _add(
+        self,
+        places: list[Place],
+        sums: list[str],
+        rows: int,
+        vectors: int,
+        tail: int,
+        mask: str,
+    ) -> list[str]:
+        """The sums of a tile after one more turn."""
+        found = []
+        loaded: dict[tuple[int, Place, int], str] = {}
+        product = self._product
+        for (spot, _, _, part), total in zip(
+            self._tile_of(places, rows, vectors, tail), sums, strict=True
+        ):
+            operands = []
+            for i, place in enumerate(spot[1:]):
+                key = (i, place, part)
+                if key not in loaded:
+                    loaded[key] = self._load(i + 1, place, part)
+                operands.append(loaded[key])
+            if product and not mask:
+                found.append(self.vector.fma(operands[0], operands[1], total))
+                continue
+            value = self._value(operands)
+            added = self.vector.add(total, value)
+            found.append(self.vector.select(mask, added, total) if mask else added)
+        return found
+
+    @property
+    def _product(self) -> bool:
+        """Whether what is summed is a plain product, to be contracted."""
+        kernel = self.kernel
+        # A body of one operand and 1.0 would be equal to this one, hence the count.
+        plain = kernel.body == ("*", (0, 1)) and len(kernel.operands) == 2
+        return plain and not (kernel.muted and self.careful) and not self.strict
+
+    def _finish(self, places: list[Place], total: str, part: int, inside: bool) -> None:
+        """Put a sum where it belongs."""
+        start, place = self.kernel.start, places[0]
+        if not inside:
+            if start == "add" and not self.kernel.ordered:
+                total = self.vector.add(self._load(0, place, part), total)
+            self._store(place, total, part)
+            return
+        total = added_up(self.vector, total)
+        if start == "add":
+            before = self.w.assign(f"load {self.one.real}, ptr {self._address(0, place)}")
+            total = self.one.add(before, total)
+        elif isinstance(start, float):
+            total = self.one.add(self.one.number(start), total)
+        self.w.line(f"store {self.one.real} {total}, ptr {self._address(0, place)}")
+
+    def _value(self, operands: list[str]) -> str:
+        """What the body comes to."""
+        value = evaluate(self.vector, self.kernel.body, operands)
+        muted = self.kernel.muted if self.careful else ()
+        return quiet(self.vector, value, [operands[i] for i in muted])
+
+    # Memory
+
+    def _address(self, number: int, place: Place) -> str:
+        """Where an access stands; through a table, what the table points at."""
+        register, offset = place
+        if not self.kernel.accesses[number].scale:
+            return self._ahead(register, offset)
+        at = self.w.assign(
+            f"getelementptr inbounds i32, ptr {self.tables[number]}, i64 {register or '0'}"
+        )
+        if offset:
+            at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {offset}")
+        short = self.w.assign(f"load i32, ptr {at}")
+        slot = self.w.assign(f"sext i32 {short} to i64")
+        scale = self.kernel.accesses[number].scale
+        if scale != 1:
+            slot = self.w.assign(f"mul nsw i64 {slot}, {scale}")
+        return self.w.assign(
+            f"getelementptr inbounds {self.one.real}, ptr {self.bases[number]}, i64 {slot}"
+        )
+
+    def _ahead(self, register: str, offset: int) -> str:
+        if not offset:
+            return register
+        return self.w.assign(
+            f"getelementptr inbounds {self.one.real}, ptr {register}, i64 {offset}"
+        )
+
+    def _step(self, number: int) -> int:
+        """The stride along the vectors."""
+        access, axis = self.kernel.accesses[number], self.plan.axis
+        if axis is None:
+            return 0
+        if access.scale and self.kernel.shape[axis] == LANE:
+            return access.lane
+        return access.strides[axis]
+
+    def _load(self, number: int, place: Place, part: int) -> str:
+        """A vector of an access."""
+        step, width, access = self._step(number), self.plan.width, self.kernel.accesses[number]
+        through = access.scale and self.plan.axis is not None
+        if through and self.kernel.shape[self.plan.axis or 0] != LANE and step:
+            return self._collected(number, place, part, step)
+        if width > 1 and step not in (0, 1, -1):
+            return self._collected(number, place, part, step)
+        one, vector = self.one.real, self.vector.real
+        size = self.bits // 8
+        if width == 1 or step == 0:
+            found = self.w.assign(f"load {one}, ptr {self._address(number, place)}, align {size}")
+            return found if width == 1 else splat(self.w, vector, one, found, width)
+        if step == -1:
+            if part:
+                return self._collected(number, place, part, step)
+            start = self._ahead(place[0], place[1] - (width - 1))
+            found = self.w.assign(f"load {vector}, ptr {start}, align {size}")
+            order = ", ".join(f"i32 {i}" for i in reversed(range(width)))
+            return self.w.assign(
+                f"shufflevector {vector} {found}, {vector} poison, <{width} x i32> <{order}>"
+            )
+        address = self._address(number, place)
+        if not part:
+            return self.w.assign(f"load {vector}, ptr {address}, align {size}")
+        return self.w.masked_load(self.vector, address, _mask(width, part), size)
+
+    def _collected(self, number: int, place: Place, part: int, step: int) -> str:
+        """A vector whose numbers lie apart."""
+        found = "poison" if not part else self.vector.number(0.0)
+        for i in range(part or self.plan.width):
+            address = self._address(number, (place[0], place[1] + i * step))
+            value = self.w.assign(f"load {self.one.real}, ptr {address}, align {self.bits // 8}")
+            found = self.w.assign(
+                f"insertelement {self.vector.real} {found}, {self.one.real} {value}, i64 {i}"
+            )
+        return found
+
+    def _store(self, place: Place, value: str, part: int) -> None:
+        """Put a vector of results where it belongs."""
+        size, address = self.bits // 8, self._address(0, place)
+        if part and self.plan.width > 1:
+            self.w.masked_store(self.vector, value, address, _mask(self.plan.width, part), size)
+        else:
+            self.w.line(f"store {self.vector.real} {value}, ptr {address}, align {size}")
+
+
+def arithmetic(
+    writer: Writer, width: int, bits: int, target: Target, strict: bool = False
+) -> Arithmetic:
+    """Operations as this machine does them."""
+    del strict
+    return Arithmetic(writer, width, bits, fused=target.fused)
+
+
+def splat(w: Writer, vector: str, one: str, value: str, width: int) -> str:
+    """A number in every element."""
+    first = w.assign(f"insertelement {vector} poison, {one} {value}, i64 0")
+    return w.assign(
+        f"shufflevector {vector} {first}, {vector} poison, <{width} x i32> zeroinitializer"
+    )
+
+
+def added_up(a: Arithmetic, vector: str) -> str:
+    """The sum of a vector's elements, pair by pair."""
+    if a.width == 1:
+        return vector
+    kind = f"llvm.vector.reduce.fadd.v{a.width}f{a.bits}"
+    a.writer.declared.add(f"declare {a.scalar} @{kind}({a.scalar}, {a.real})")
+    return a.writer.assign(
+        f"call reassoc {a.scalar} @{kind}({a.scalar} {literal(-0.0)}, {a.real} {vector})"
+    )
+
+
+def quiet(a: Arithmetic, value: str, muted: Sequence[str]) -> str:
+    """The value, but 0 where it is inf or nan and one of these is 0."""
+    if not muted:
+        return value
+    zero = a.number(0.0)
+    # x - x is 0 but for inf and nan.
+    odd = a.compare("uno", a.sub(value, value), zero)
+    still = a.compare("oeq", muted[0], zero)
+    for other in muted[1:]:
+        still = a.either(still, a.compare("oeq", other, zero))
+    return a.select(a.both(odd, still), zero, value)
+
+
+def evaluate(a: Arithmetic, body: Body, operands: Sequence[str]) -> str:
+    """What a body comes to, of operands in registers.
+
+    >>> w = Writer()
+    >>> evaluate(Arithmetic(w, 1), ("+", (("*", (0, 1)), 2.0)), ["%x", "%y"])
+    '%v2'
+    >>> w.lines
+    ['%v1 = fmul double %x, %y', '%v2 = fadd double %v1, 0x4000000000000000']
+    """
+    return _Evaluator(a, operands).number(body)
+
+
+class _Evaluator:
+    """Evaluates parts of a body, each once."""
+
+    def __init__(self, a: Arithmetic, operands: Sequence[str]) -> None:
+        self.a, self.operands = a, operands
+        self.numbers: dict[str, str] = {}
+        self.truths: dict[str, str] = {}
+
+    def number(self, body: Body) -> str:
+        if isinstance(body, float):
+            return self.a.number(body)
+        if isinstance(body, int):
+            return self.operands[body]
+        key = repr(body)
+        if key not in self.numbers:
+            self.numbers[key] = self._number(*body)
+        return self.numbers[key]
+
+    def _number(self, symbol: str, parts: tuple[Body, ...]) -> str:
+        if symbol == "where":
+            return self.a.select(self.truth(parts[0]), *map(self.number, parts[1:]))
+        return FUNCTIONS[symbol](self.a, *map(self.number, parts))
+
+    def truth(self, body: Body) -> str:
+        """Whether a body is anything but 0, without making a number of a comparison first."""
+        key = repr(body)
+        if key not in self.truths:
+            self.truths[key] = self._truth(body)
+        return self.truths[key]
+
+    def _truth(self, body: Body) -> str:
+        a = self.a
+        if isinstance(body, tuple):
+            symbol, parts = body
+            if symbol in _RELATIONS:
+                if symbol == "equal" and _is_zero(parts[1]) and _is_truth(parts[0]):
+                    return a.negation(self.truth(parts[0]))
+                return a.compare(_RELATIONS[symbol], *map(self.number, parts))
+            if _is_truth(body):
+                if symbol == "*":
+                    return a.both(*map(self.truth, parts))
+                return a.negation(self.truth(parts[1]))
+        return a.compare("une", self.number(body), a.number(0.0))
+
+
+_RELATIONS = {"greater": "ogt", "less_equal": "ole", "equal": "oeq"}
+
+
+def _is_zero(body: Body) -> bool:
+    return isinstance(body, float) and body == 0.0
+
+
+def _is_truth(body: Body) -> bool:
+    """Whether a body can be nothing but 1 or 0: a comparison, 1 minus one, a product of such."""
+    if not isinstance(body, tuple):
+        return False
+    symbol, parts = body
+    if symbol in _RELATIONS:
+        return True
+    if symbol == "-":
+        return isinstance(parts[0], float) and parts[0] == 1.0 and _is_truth(parts[1])
+    return symbol == "*" and all(map(_is_truth, parts))
+
+
+def _is_minus_zero(x: float) -> bool:
+    return x == 0.0 and math.copysign(1.0, x) < 0.0
+
+
+def _mask(width: int, part: int) -> str:
+    """The first few elements of a vector, as a constant."""
+    if width == 1:
+        return "true"
+    return "<" + ", ".join(f"i1 {'true' if i < part else 'false'}" for i in range(width)) + ">"

@@ -1,0 +1,191 @@
+"""A program as one module of LLVM's: a function for each distinct kernel, and what calls them.
+
+The functions take pointers alone, so that one object file serves any number of runners, and can be
+kept on disk.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gradloom.backends.llvm.frame import Frame
+from gradloom.backends.llvm.ir import Writer
+from gradloom.backends.llvm.kernel import Emitter
+from gradloom.backends.llvm.lowering import (
+    ARENA,
+    BLOCK,
+    SCRATCH,
+    SUMS,
+    Call,
+    Lowered,
+    Part,
+    Repeat,
+)
+from gradloom.backends.llvm.target import Target
+
+
+class Module:
+    """The text of a module: kernels, each once, and what calls them.
+
+    Args:
+        target, bits: for which machine, with how many bits a number.
+        strict: nothing is contracted.
+    """
+
+    def __init__(self, target: Target, bits: int, *, strict: bool = False) -> None:
+        self.target, self.bits, self.strict = target, bits, strict
+        self.real = "double" if bits == 64 else "float"
+        self.functions: list[str] = []
+        self.declared: set[str] = set()
+        self.kernels: dict[tuple[Any, ...], str] = {}
+
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join([*self.functions, *sorted(self.declared)])
+
+    def define(
+        self,
+        name: str,
+        parameters: Sequence[str],
+        writer: Writer,
+        *,
+        result: str = "void",
+        internal: bool = False,
+    ) -> None:
+        """Add a function whose lines have been written."""
+        linkage = "internal " if internal else ""
+        body = "\n".join(writer.lines)
+        self.functions.append(
+            f"define {linkage}{result} @{name}({', '.join(parameters)}) nounwind {{\n"
+            f"entry:\n{body}\n}}"
+        )
+        self.declared |= writer.declared
+
+    def calls(
+        self, w: Writer, parts: Iterable[Part], spaces: dict[str, str], tables: str, count: str = ""
+    ) -> None:
+        """Write calls, one after another.
+
+        Args:
+            w: where to.
+            parts: what to call.
+            spaces: for each memory the register of where it begins.
+            tables: that of the tables.
+            count: that of the number of lanes.
+        """
+        self._parts(w, parts, spaces, tables, count, [])
+
+    def _parts(
+        self,
+        w: Writer,
+        parts: Iterable[Part],
+        spaces: dict[str, str],
+        tables: str,
+        count: str,
+        turns: list[str],
+    ) -> None:
+        for part in parts:
+            if isinstance(part, Repeat):
+                with w.loop(part.count) as turn:
+                    self._parts(w, part.body, spaces, tables, count, [*turns, turn.index])
+            else:
+                self._call(w, part, spaces, tables, count, turns)
+
+    def _call(
+        self,
+        w: Writer,
+        call: Call,
+        spaces: dict[str, str],
+        tables: str,
+        count: str,
+        turns: list[str],
+    ) -> None:
+        pointers = []
+        for i, (space, offset) in enumerate(zip(call.spaces, call.offsets, strict=True)):
+            pointer = spaces[space]
+            for turn, steps in zip(turns, call.moves, strict=True):
+                if steps[i]:
+                    further = w.assign(f"mul nsw i64 {turn}, {steps[i]}")
+                    pointer = w.assign(
+                        f"getelementptr inbounds {self.real}, ptr {pointer}, i64 {further}"
+                    )
+            if offset:
+                pointer = w.assign(
+                    f"getelementptr inbounds {self.real}, ptr {pointer}, i64 {offset}"
+                )
+            pointers.append(pointer)
+        starts = [
+            w.assign(f"getelementptr inbounds i32, ptr {tables}, i64 {start}") if start else tables
+            for start in call.tables
+        ]
+        if not call.kernel.shape:
+            self._emitter(w, call, count).write(pointers, starts)
+            return
+        name = self._kernel(call)
+        given = [f"ptr {pointer}" for pointer in [*pointers, *starts]]
+        if call.kernel.laned:
+            given.append(f"i64 {count}")
+        w.line(f"call void @{name}({', '.join(given)})")
+
+    def _emitter(self, w: Writer, call: Call, count: str) -> Emitter:
+        return Emitter(
+            w,
+            call.kernel,
+            call.plan,
+            self.target,
+            self.bits,
+            strict=self.strict,
+            count=count,
+            outline=self._outline,
+        )
+
+    def _outline(self, parameters: list[str], writer: Writer) -> str:
+        """A function of its own for what is hardly ever done."""
+        name = f"seldom{len(self.functions)}"
+        self.define(name, parameters, writer, internal=True)
+        return name
+
+    def _kernel(self, call: Call) -> str:
+        """The name of a kernel's function, which is written the first time."""
+        kernel, chosen = call.kernel, call.plan
+        key = (kernel, repr(kernel.body), chosen.axis, chosen.width, chosen.rows, chosen.vectors)
+        if key in self.kernels:
+            return self.kernels[key]
+        name = self.kernels[key] = f"kernel{len(self.kernels)}"
+        w = Writer()
+        pointers = [f"%p{i}" for i in range(len(call.spaces))]
+        tables = [f"%t{i}" for i in range(len(call.tables))]
+        self._emitter(w, call, "%count").write(pointers, tables)
+        w.line("ret void")
+        marks = ["noalias "] + ["readonly "] * (len(pointers) - 1)
+        parameters = [f"ptr {mark}{p}" for mark, p in zip(marks, pointers, strict=True)]
+        parameters += [f"ptr readonly {t}" for t in tables]
+        if kernel.laned:
+            parameters.append("i64 %count")
+        self.define(name, parameters, w, internal=True)
+        return name
+
+
+def written(lowered: Lowered, target: Target, bits: int, *, strict: bool = False) -> str:
+    """The text of a program's module.
+
+    Its functions: `before`, all that no lane has a say in; `lanes`, a block of lanes; `after`, what
+    needs sums over lanes; and, with lanes, `chunk` and `finish` (see `Frame`).
+    """
+    made = Module(target, bits, strict=strict)
+    spaces = {ARENA: "%arena", SUMS: "%arena", SCRATCH: "%scratch", BLOCK: "%block"}
+    shared = ["ptr %arena", "ptr %scratch", "ptr %tables"]
+    for name, parts in (("before", lowered.before), ("after", lowered.after)):
+        if name == "before" or lowered.width:
+            w = Writer()
+            made.calls(w, parts, spaces, "%tables")
+            w.line("ret void")
+            made.define(name, shared, w)
+    if lowered.width:
+        w = Writer()
+        made.calls(w, lowered.lanes, {**spaces, SUMS: "%sums"}, "%tables", "%count")
+        w.line("ret void")
+        made.define("lanes", [*shared, "ptr %block", "ptr %sums", "i64 %count"], w)
+        frame = Frame(made.real, lowered.width)
+        made.define("chunk", ["ptr %frame", "ptr %block", "i64 %number"], frame.chunk())
+        made.define("finish", ["ptr %frame"], frame.finish())
+    return made.text()

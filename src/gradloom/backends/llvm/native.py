@@ -1,0 +1,291 @@
+"""Programs as machine code, ready to run."""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradloom.backends.llvm import target as targets
+from gradloom.backends.llvm.elementary import FUNCTIONS
+from gradloom.backends.llvm.frame import FIELDS
+from gradloom.backends.llvm.library import Library, library
+from gradloom.backends.llvm.lowering import Lowered, Unsupported, lower
+from gradloom.backends.llvm.module import written
+from gradloom.loom.guards import same
+from gradloom.loom.program import Body, Program
+
+Array = NDArray[np.float64]
+
+CHUNKS = 16  # ranges of lanes that are summed up apart, whatever the number of threads
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Code:
+    """A program's machine code.
+
+    Attributes:
+        program: what was compiled.
+        lowered: as calls of kernels.
+        text: as LLVM reads it.
+        library: as it runs.
+    """
+
+    program: Program
+    lowered: Lowered
+    text: str
+    library: Library
+
+
+def code(program: Program, bits: int = 64, *, lanes: bool = False, strict: bool = False) -> Code:
+    """The machine code of a program for this machine.
+
+    Raises:
+        Unsupported: it has an operation that a user entered, or a lane depends on all lanes.
+    """
+    for one in program.written:
+        _check(one.body)
+    target = targets.host()
+    lowered = lower(program, target, bits, lanes=lanes)
+    text = written(lowered, target, bits, strict=strict)
+    return Code(program, lowered, text, library(text, target))
+
+
+def _check(body: Body) -> None:
+    if isinstance(body, tuple):
+        if body[0] not in FUNCTIONS:
+            raise Unsupported(f"the operation {body[0]!r} is known to Python alone")
+        for part in body[1]:
+            _check(part)
+
+
+class Runner:
+    """A program with an arena of its own, as machine code.
+
+    It does what `gradloom.backends.numpy.Runner` does, which is its reference.
+
+    Args:
+        program: what to run.
+        lanes: how many lanes; None where the program has no laned inputs.
+        bits: 64 for float64, 32 for float32 inside; what goes in and out is float64.
+        strict: nothing is contracted.
+        threads: how many share the lanes; by default as many as there are cores.
+        code: the program's machine code, from who has it.
+
+    Raises:
+        Unsupported: it has an operation that a user entered, or a lane depends on all lanes.
+
+    >>> from gradloom.loom.record import record
+    >>> from gradloom.loom.weave import weave
+    >>> graph, _ = record(lambda x, y: x * y + x, 3.0, 4.0)
+    >>> Runner(weave(graph)).run([5.0, 6.0])
+    array([35.])
+    >>> Runner(weave(graph, lanes=[1]), lanes=3).run([5.0, np.array([1.0, 2.0, 3.0])])
+    array([[10., 15., 20.]])
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        lanes: int | None = None,
+        *,
+        bits: int = 64,
+        strict: bool = False,
+        threads: int | None = None,
+        code: Code | None = None,
+    ) -> None:
+        self.program, self.lanes = program, lanes
+        self.code = code or _code(program, bits, lanes=lanes is not None, strict=strict)
+        lowered = self.code.lowered
+        self._real: Any = np.float64 if bits == 64 else np.float32
+        self.arena = aligned(lowered.size, self._real)
+        self.arena[:] = program.template
+        self._scratch = aligned(lowered.scratch, self._real)
+        pointers = [_address(x) for x in (self.arena, self._scratch, lowered.tables)]
+        function = self.code.library.function("before", *[ctypes.c_void_p] * 3)
+        self._before = lambda: function(*pointers)
+        self._inputs, self._parameters = run_of(program.inputs), run_of(program.parameters)
+        self._outputs = run_of(program.outputs)
+        self._guards = run_of([slot for slot, _ in program.guards])
+        self._wanted = np.array([number for _, number in program.guards]).astype(self._real)
+        self._laned = None if lanes is None else _Laned(self, lanes, threads or _cores())
+
+    def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array:
+        """The outputs for these inputs, with the parameters as they are now.
+
+        Args:
+            inputs: a number for each input of the program, or for a laned one as many as lanes.
+            parameters: the numbers of `program.values`, from who has them at hand in an array; by
+                default they are read one by one.
+
+        Returns:
+            The outputs; with lanes a row of as many as lanes for each.
+        """
+        if parameters is None:
+            parameters = np.array([value.data for value in self.program.values])
+        self.arena[self._parameters] = parameters
+        if self._laned is not None:
+            return self._laned.run(inputs)
+        self.arena[self._inputs] = inputs
+        self._before()
+        return self.arena[self._outputs].astype(np.float64)
+
+    def holds(self) -> NDArray[np.bool_]:
+        """Which guards held in the last run, one after another; with lanes, in which lanes all."""
+        found = same(self.arena[self._guards], self._wanted)
+        return found if self._laned is None else self._laned.held(found)
+
+    def read_shared(self, slots: NDArray[np.int64]) -> Array:
+        """What stands in these slots after a run, if all lanes share them."""
+        return self.arena[slots].astype(np.float64)
+
+
+_code = code
+
+
+class _Laned:
+    """The lanes of a runner: where their numbers come from and go to."""
+
+    def __init__(self, runner: Runner, lanes: int, threads: int) -> None:
+        program, lowered = runner.program, runner.code.lowered
+        self._runner, self._lanes, self._real = runner, lanes, runner._real
+        width = lowered.width
+        blocks = -(-lanes // width)
+        chunk = -(-blocks // CHUNKS) * width
+        self._chunks = -(-lanes // chunk)
+        self._threads = min(threads, self._chunks)
+        laned = program.laned
+        self._own = [bool(laned[slot]) for slot in program.inputs]
+        slots = {
+            "inputs": program.inputs[laned[program.inputs]],
+            "outputs": program.outputs[laned[program.outputs]],
+            "guards": np.array([s for s, _ in program.guards if laned[s]]),
+            "sum_slots": lowered.sums,
+        }
+        first = int(lowered.sums.min()) if len(lowered.sums) else 0
+        pitch = int(lowered.sums.max()) - first + 1 if len(lowered.sums) else 0
+        pitch += -pitch % 16
+        self._kept: dict[str, Any] = {name: x.astype(np.int32) for name, x in slots.items()}
+        self._kept["sources"] = np.zeros(max(1, len(slots["inputs"])), dtype=np.int64)
+        self._kept["strides"] = np.zeros(max(1, len(slots["inputs"])), dtype=np.int64)
+        self._kept["held"] = np.ones(lanes, dtype=np.uint8)
+        wanted = [number for slot, number in program.guards if laned[slot]]
+        self._kept["wanted"] = np.array(wanted).astype(self._real).astype(np.float64)
+        self._kept["sums"] = aligned(pitch * self._chunks, self._real)
+        counts = {
+            "arena": _address(runner.arena),
+            "scratch": _address(runner._scratch),
+            "tables": _address(lowered.tables),
+            "input_count": len(slots["inputs"]),
+            "output_count": len(slots["outputs"]),
+            "guard_count": len(slots["guards"]),
+            "sum_count": len(lowered.sums),
+            "sum_pitch": pitch,
+            "lanes": lanes,
+            "chunk": chunk,
+            "chunks": self._chunks,
+        }
+        fields = {**{name: _address(x) for name, x in self._kept.items()}, **counts}
+        fields["sums"] -= first * self._real().itemsize
+        self._frame = np.array([fields.get(name, 0) for name in FIELDS], dtype=np.int64)
+        self._results = FIELDS.index("results")
+        self._blocks: list[Any] = []
+        for _ in range(self._threads):
+            block = aligned(lowered.block, self._real)
+            block.reshape(-1, width)[:] = program.template[:, None]
+            self._blocks.append(block)
+        pointer = ctypes.c_void_p
+        self._chunk = runner.code.library.function("chunk", pointer, pointer, ctypes.c_int64)
+        self._finish = runner.code.library.function("finish", pointer)
+        self._shared_outputs = np.flatnonzero(~laned[program.outputs])
+        self._laned_outputs = run_of(np.flatnonzero(laned[program.outputs]))
+        self._shared_guards = np.array([not laned[s] for s, _ in program.guards], dtype=bool)
+
+    def run(self, inputs: Sequence[Any] | Array) -> Array:
+        """The outputs, a row of as many as lanes for each."""
+        runner, lanes = self._runner, self._lanes
+        program = runner.program
+        columns = []
+        for slot, own, numbers in zip(program.inputs, self._own, inputs, strict=True):
+            if own:
+                columns.append(np.asarray(numbers, dtype=np.float64))
+            else:
+                runner.arena[slot] = numbers
+        sources, strides = self._kept["sources"], self._kept["strides"]
+        for i, column in enumerate(columns):
+            sources[i], strides[i] = column.ctypes.data, column.strides[0]
+        results = np.empty((len(self._kept["outputs"]), lanes))
+        self._frame[self._results] = results.ctypes.data
+        self._kept["held"][:] = 1
+        runner._before()
+        frame = _address(self._frame)
+        if self._threads == 1:
+            block = _address(self._blocks[0])
+            for number in range(self._chunks):
+                self._chunk(frame, block, number)
+        else:
+            self._share_out(frame)
+        self._finish(frame)
+        if not len(self._shared_outputs):
+            return results
+        found = np.empty((len(program.outputs), lanes))
+        found[self._laned_outputs] = results
+        shared = runner.arena[program.outputs[self._shared_outputs]]
+        found[self._shared_outputs] = shared[:, None]
+        return found
+
+    def _share_out(self, frame: int) -> None:
+        """All chunks, on several threads: each takes the next one that is left."""
+        left = iter(range(self._chunks))
+
+        def work(block: Any) -> None:
+            address = _address(block)
+            for number in left:  # a range's iterator is safe to share under the interpreter's lock
+                self._chunk(frame, address, number)
+
+        others = [_pool().submit(work, block) for block in self._blocks[1:]]
+        work(self._blocks[0])
+        for other in others:
+            other.result()
+
+    def held(self, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """In which lanes all guards held; `found` tells of those that all lanes share."""
+        if not found[self._shared_guards].all():
+            return np.zeros(self._lanes, dtype=bool)
+        return np.array(self._kept["held"], dtype=bool)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, _cores()), thread_name_prefix="gradloom")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def aligned(size: int, real: Any) -> Any:
+    """An array of zeros that begins at a cache line."""
+    item = np.dtype(real).itemsize
+    room = np.zeros(size + 64 // item, dtype=real)
+    start = -room.ctypes.data % 64 // item
+    return room[start : start + size]
+
+
+def run_of(slots: Any) -> Any:
+    """A slice if the slots follow one another, which is faster, else an index array."""
+    found = np.asarray(slots, dtype=np.int64)
+    if len(found) and (np.diff(found) == 1).all():
+        return slice(int(found[0]), int(found[-1]) + 1)
+    return found
+
+
+def _address(array: Any) -> int:
+    return int(array.ctypes.data)

@@ -82,8 +82,12 @@ if TYPE_CHECKING:
         save_model,
     )
     from gradloom.transforms import Compiled, compile, sparsity, vmap
+    from gradloom.view.draw import _svg_of as _svg_of
+    from gradloom.view.draw import draw
     from gradloom.view.histograms import plot_gradients, plot_weights
+    from gradloom.view.play import play
     from gradloom.view.plots import plot_decision
+    from gradloom.view.trace import tracing
 
 __version__ = "0.1.0"
 
@@ -112,6 +116,7 @@ __all__ = [
     "detach",
     "detect_anomaly",
     "dot",
+    "draw",
     "elu",
     "erf",
     "erfc",
@@ -139,6 +144,7 @@ __all__ = [
     "max",
     "min",
     "nn",
+    "play",
     "plot_decision",
     "plot_gradients",
     "plot_weights",
@@ -160,6 +166,7 @@ __all__ = [
     "take",
     "tan",
     "tanh",
+    "tracing",
     "value_and_grad",
     "vjp",
     "vmap",
@@ -174,16 +181,20 @@ _LATER = {
     "EarlyStopping": ("gradloom.train", "EarlyStopping"),
     "History": ("gradloom.train", "History"),
     "RateSearch": ("gradloom.train", "RateSearch"),
+    "_svg_of": ("gradloom.view.draw", "_svg_of"),
     "compile": ("gradloom.transforms", "compile"),
+    "draw": ("gradloom.view.draw", "draw"),
     "find_learning_rate": ("gradloom.train", "find_learning_rate"),
     "fit": ("gradloom.train", "fit"),
     "load_model": ("gradloom.train", "load_model"),
     "nn": ("gradloom.nn", None),
+    "play": ("gradloom.view.play", "play"),
     "plot_decision": ("gradloom.view.plots", "plot_decision"),
     "plot_gradients": ("gradloom.view.histograms", "plot_gradients"),
     "plot_weights": ("gradloom.view.histograms", "plot_weights"),
     "save_model": ("gradloom.train", "save_model"),
     "sparsity": ("gradloom.transforms", "sparsity"),
+    "tracing": ("gradloom.view.trace", "tracing"),
     "vmap": ("gradloom.transforms", "vmap"),
 }
 

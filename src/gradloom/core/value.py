@@ -246,6 +246,17 @@ class Value(Operand):
             if local is not None:
                 operand.grad += local * self.grad
 
+    def draw(self, **options: Any) -> Any:
+        """A picture of everything that this value was made from; see `gradloom.draw`."""
+        from gradloom import draw  # the layers above, and their libraries, when asked for
+
+        return draw(self, **options)
+
+    def _repr_svg_(self) -> str | None:
+        from gradloom import _svg_of  # for notebooks
+
+        return _svg_of(self)
+
     __reduce__ = copying.reduce
     __setstate__ = copying.restore
 

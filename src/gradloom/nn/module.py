@@ -254,6 +254,11 @@ class Module:
             lines.append(f"{name}: {text}".replace("\n", "\n  "))
         return "\n  ".join(lines)
 
+    def _repr_svg_(self) -> str | None:
+        from gradloom import _svg_of  # for notebooks: the layers above, when asked for
+
+        return _svg_of(self)
+
     def _trees(self) -> dict[str, Tree]:
         """Every entry of the state by name, depth first; what was met before is left out."""
         trees: dict[str, Tree] = {}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gradloom.backends.functions import function
 from gradloom.core.table import OPS
+from gradloom.loom.guards import same
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.views import View, slots_of
 
@@ -58,6 +59,8 @@ class Runner:
         lowered = program.flat
         if lanes is not None:
             lowered = [_with_lanes(one, program, lanes) for one in lowered]
+        self._guards = np.array([slot for slot, _ in program.guards], dtype=np.int64)
+        self._wanted = np.array([number for _, number in program.guards])
         scribe = _Scribe(end)
         stretches: list[tuple[list[Instruction], list[_Line]]] = []
         for single, stretch in itertools.groupby(lowered, key=lambda one: not one.shape):
@@ -103,6 +106,13 @@ class Runner:
             for step in self._steps:
                 step()
         return self.read(program.outputs)
+
+    def holds(self) -> NDArray[np.bool_]:
+        """Which guards held in the last run, one after another; with lanes, in which lanes all."""
+        found, wanted = self.read(self._guards), self._wanted
+        if self.lanes is None:
+            return same(found, wanted)
+        return np.asarray(same(found, wanted[:, None]).all(axis=0))
 
     def read_shared(self, slots: NDArray[np.int64]) -> Array:
         """What stands in these slots after a run, if all lanes share them."""

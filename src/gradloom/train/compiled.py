@@ -22,11 +22,10 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.numpy import Runner
+from gradloom.backends.choice import Options, Runner, maker
 from gradloom.core import tree
 from gradloom.core.table import primal
 from gradloom.core.value import Value
-from gradloom.loom import guards
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.graph import Graph
 from gradloom.loom.guards import Site
@@ -233,6 +232,7 @@ class _Way:
         self.outputs = len(graph.outputs)
         self._graph = graph
         self._runners: dict[tuple[bool, int], Runner] = {}
+        self._makers: dict[bool, Callable[[int | None], Runner]] = {}
 
     @cached_property
     def _forward(self) -> Program:
@@ -275,7 +275,7 @@ class _Way:
         results = runner.run(inputs, numbers)
         if share is not None:
             self.gradient = runner.read_shared(self._backward[1])
-        return results[:, :count], self._held(runner, lanes)[:count]
+        return results[:, :count], runner.holds()[:count]
 
     def holds(self, columns: Array, numbers: Array) -> NDArray[np.bool_]:
         """Which of the samples take this way."""
@@ -293,20 +293,15 @@ class _Way:
         site = self._sites[parting[0]]
         return f", because {site.kind} decides at {site.file}:{site.line}; write {site.remedy}"
 
-    def _held(self, runner: Runner, lanes: int) -> NDArray[np.bool_]:
-        if not self._forward.guards:
-            return np.ones(lanes, dtype=bool)
-        slots, numbers = zip(*self._forward.guards, strict=True)
-        found, wanted = runner.read(np.array(slots)), np.array(numbers)[:, None]
-        held: NDArray[np.bool_] = np.logical_and.reduce(guards.same(found, wanted), axis=0)
-        return held
-
     def _runner(self, lanes: int, *, backward: bool) -> Runner:
         runner = self._runners.pop((backward, lanes), None)
         if runner is None:
             if len(self._runners) == _RUNNERS:
                 del self._runners[next(iter(self._runners))]  # the one that has rested longest
-            runner = Runner(self._backward[0] if backward else self._forward, lanes)
+            if backward not in self._makers:
+                program = self._backward[0] if backward else self._forward
+                self._makers[backward] = maker(program, Options(), lanes=True)
+            runner = self._makers[backward](lanes)
         self._runners[backward, lanes] = runner
         return runner
 

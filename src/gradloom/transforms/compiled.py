@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from gradloom.backends.choice import Options
 from gradloom.core import tree
 from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
 from gradloom.loom import guards
@@ -46,7 +47,7 @@ class Compiled:
         self,
         function: Callable[..., Any],
         *,
-        strict: bool = False,
+        options: Options | None = None,
         cache_size: int = 64,
         max_paths: int = 16,
     ) -> None:
@@ -56,7 +57,8 @@ class Compiled:
         if not callable(function):
             raise ArgumentError(f"compile needs a function, got {function!r:.60}")
         self._function: Callable[..., Any] | None = function
-        self._strict, self._cache_size, self._max_paths = strict, cache_size, max_paths
+        self._options = options or Options()
+        self._cache_size, self._max_paths = cache_size, max_paths
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._lock = threading.RLock()
         self._hits = self._misses = 0
@@ -175,8 +177,8 @@ class Compiled:
                 stacklevel=4,
             )
         graph = recording.graph
-        program = weave(graph, strict=self._strict)
-        return Path(self._name, graph, program, result, recording.sites)
+        program = weave(graph, strict=self._options.strict)
+        return Path(self._name, graph, program, result, recording.sites, self._options)
 
     def _give_up(self, entry: _Entry, site: guards.Site) -> None:
         entry.given_up = True
@@ -240,16 +242,29 @@ class Compiled:
 
 @overload
 def compile(
-    f: Callable[..., Any], *, strict: bool = ..., cache_size: int = ..., max_paths: int = ...
+    f: Callable[..., Any],
+    *,
+    strict: bool = ...,
+    backend: str | None = ...,
+    dtype: str = ...,
+    cache_size: int = ...,
+    max_paths: int = ...,
 ) -> Compiled: ...
 @overload
 def compile(
-    *, strict: bool = ..., cache_size: int = ..., max_paths: int = ...
+    *,
+    strict: bool = ...,
+    backend: str | None = ...,
+    dtype: str = ...,
+    cache_size: int = ...,
+    max_paths: int = ...,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
 def compile(
     f: Callable[..., Any] | None = None,
     *,
     strict: bool = False,
+    backend: str | None = None,
+    dtype: str = "float64",
     cache_size: int = 64,
     max_paths: int = 16,
 ) -> Any:
@@ -285,12 +300,16 @@ def compile(
         strict: keep Python's order in sums, so that a result is the same to the last bit where
             only + − × ÷ and square roots occur; else sums go to faster routines, and may differ
             in the last digits.
+        backend: "native" or "numpy"; by default native code where llvmlite is installed.
+        dtype: "float32" computes faster and less exactly inside, on the native backend; what goes
+            in and comes out are Python's floats.
         cache_size: how many structures of arguments are kept; the one used longest ago goes.
         max_paths: how many ways through `f` are kept for each. Beyond, a RecordingWarning names
             the line that branches, and `f` runs as it is.
 
-    Raises (when called):
-        ArgumentError: an argument can be read only once (a generator), or is not hashable.
+    Raises:
+        ArgumentError: an option has no such value; or, when called, an argument can be read only
+            once (a generator), or is not hashable.
         NotANumberError: the result is not made of numbers.
         RecordingError: `f` changed an argument or a parameter in place, or read a value of
             another recording.
@@ -310,5 +329,6 @@ def compile(
     >>> len(loss.program.instructions)
     3
     """
-    wrap = functools.partial(Compiled, strict=strict, cache_size=cache_size, max_paths=max_paths)
+    options = Options(backend, dtype, strict)
+    wrap = functools.partial(Compiled, options=options, cache_size=cache_size, max_paths=max_paths)
     return wrap if f is None else wrap(f)

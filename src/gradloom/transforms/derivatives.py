@@ -41,7 +41,12 @@ class Derived(Compiled):
 
     def __init__(self, base: Compiled, kind: str, *argnums: Any) -> None:
         plain, self._args, self._derivative = _KINDS[kind](base._plain, *argnums)
-        super().__init__(plain, cache_size=base._cache_size, max_paths=base._max_paths)
+        super().__init__(
+            plain,
+            options=base._options,
+            cache_size=base._cache_size,
+            max_paths=base._max_paths,
+        )
         self._base = base
         self._name = f"{kind}({base._name})"
 
@@ -49,7 +54,8 @@ class Derived(Compiled):
         """The derivative of the path that the function itself takes."""
         path = self._base.lookup(*self._args(arguments.args), **arguments.options)
         program, structure, kinds = self._derivative(path, arguments.args)
-        return Path(self._name, path.graph, program, _Layout(structure, kinds), path.sites)
+        layout = _Layout(structure, kinds)
+        return Path(self._name, path.graph, program, layout, path.sites, self._options)
 
     def __getstate__(self) -> dict[str, Any]:
         away = ("_base", "_args", "_derivative")  # as a function, it pickles as its programs

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.numpy import Runner
+from gradloom.backends.choice import Options, Runner, maker
 from gradloom.core import tree
 from gradloom.core.value import Value, _node
 from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
@@ -35,7 +35,14 @@ Mask: TypeAlias = NDArray[np.bool_]
 STRUCTURES, PATHS, ARENAS = 16, 16, 2
 
 
-def vmap(f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> "Mapped":
+def vmap(
+    f: Callable[..., Any],
+    in_axes: Axis | Sequence[Axis] = 0,
+    *,
+    backend: str | None = None,
+    dtype: str = "float64",
+    threads: int | None = None,
+) -> "Mapped":
     """A function that maps `f` over samples and stacks the results in NumPy arrays.
 
     Args:
@@ -44,6 +51,10 @@ def vmap(f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> "Mapped":
             an argument that all samples share; one axis for all is written once. Arrays and
             lists have axes (of a list: 0 is the list itself, 1 the lists in it); tuples and dicts
             are mapped entry by entry. Keyword arguments are shared.
+        backend: "native" or "numpy"; by default native code where llvmlite is installed.
+        dtype: "float32" computes faster and less exactly inside, on the native backend.
+        threads: how many share the samples, by default as many as there are cores. The sums over
+            samples are taken in one order, whatever their number.
 
     Returns:
         A function of as many arguments. Each number of f's result becomes an array with the
@@ -51,7 +62,8 @@ def vmap(f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> "Mapped":
         values (it reads parameters, or values go in), so does this one: `backward()` works.
 
     Raises:
-        ArgumentError: `in_axes` is no axis, or (when called) does not fit the arguments.
+        ArgumentError: an option has no such value, or `in_axes` is no axis, or (when called)
+            does not fit the arguments.
         ShapeError (when called): the numbers of samples differ, or their structures.
 
     Inside a derivative or a recording the samples run one after another, and are recorded or
@@ -64,14 +76,20 @@ def vmap(f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> "Mapped":
     >>> vmap(gl.grad(lambda x: gl.where(x > 2.0, x * x, x)))([1.0, 2.0, 3.0])
     array([1., 1., 6.])
     """
-    return Mapped(f, in_axes)
+    return Mapped(f, in_axes, Options(backend, dtype, threads=threads))
 
 
 class Mapped:
     """What `vmap` returns."""
 
-    def __init__(self, f: Callable[..., Any], in_axes: Axis | Sequence[Axis] = 0) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        in_axes: Axis | Sequence[Axis] = 0,
+        options: Options | None = None,
+    ) -> None:
         self._f = f
+        self._options = options or Options()
         several = isinstance(in_axes, Sequence)
         self._axes: Axis | tuple[Axis, ...] = tuple(in_axes) if several else in_axes  # type: ignore[arg-type, assignment]
         self._paths: OrderedDict[Hashable, list[_Way]] = OrderedDict()
@@ -87,7 +105,7 @@ class Mapped:
         return f"vmap({tree.name(self._f)}, in_axes={self._axes})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mapped, (self._f, self._axes)
+        return Mapped, (self._f, self._axes, self._options)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         samples = Samples(self._f, args, options, self._axes)
@@ -141,7 +159,7 @@ class Mapped:
                 self._warn(paths)
                 return
             lane = int(np.argmax(left))
-            path = _record(self._f, samples, lane)
+            path = _record(self._f, samples, lane, self._options)
             with self._lock:
                 paths.append(path)
             yield path, lane
@@ -193,10 +211,16 @@ class _Way(Path):
     """A path with a lane for each sample that takes it."""
 
     def __init__(
-        self, name: str, graph: Graph, program: Program, result: Result, sites: list[guards.Site]
+        self,
+        name: str,
+        graph: Graph,
+        program: Program,
+        result: Result,
+        sites: list[guards.Site],
+        options: Options,
     ) -> None:
-        super().__init__(name, graph, program, result, sites)
-        self._arenas = _Arenas(program)
+        super().__init__(name, graph, program, result, sites, options)
+        self._arenas = _Arenas(program, options)
         self._adjoints: dict[tuple[tuple[int, ...], tuple[int, ...]], _Arenas] = {}
 
     def run(self, samples: Samples, left: Mask, sure: int | None) -> tuple[Mask, list[Any]]:
@@ -208,9 +232,8 @@ class _Way(Path):
             sure: one that takes this way in any case.
         """
         parameters = self._leaves.numbers()
-        outputs, found = self._arenas.run(_fed(samples, left).numbers, parameters, samples.count)
-        wanted = np.array([number for _, number in self.program.guards])[:, None]
-        lanes = left & guards.same(found, wanted).all(axis=0)
+        outputs, holds = self._arenas.run(_fed(samples, left).numbers, parameters, samples.count)
+        lanes = left & holds
         if sure is not None:
             lanes[sure] = True
         fed = _fed(samples, lanes) if lanes.any() else None
@@ -245,7 +268,7 @@ class _Way(Path):
         reached = tuple(sorted({place // count for place in cotangents}))
         wanted = tuple(sorted({place // count for place in places}))
         if (reached, wanted) not in self._adjoints:
-            self._adjoints[reached, wanted] = _Arenas(self._adjoint(reached, wanted))
+            self._adjoints[reached, wanted] = _Arenas(self._adjoint(reached, wanted), self.options)
         seeds: dict[int, Any] = {}
         for i in reached:
             slot = int(self.program.outputs[i])
@@ -263,29 +286,33 @@ class _Way(Path):
 class _Arenas:
     """A program with runners for a few numbers of lanes, as many as threads run it at once."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, options: Options) -> None:
+        self.program, self._options = program, options
         self._idle: OrderedDict[int, deque[Runner]] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.program,)
+        return type(self), (self.program, self._options)
 
-    def run(self, inputs: list[Any], parameters: Array, lanes: int) -> tuple[Array, Array]:
-        """The outputs, and what stands where the guards look."""
+    @functools.cached_property
+    def _make(self) -> Callable[[int | None], Runner]:
+        return maker(self.program, self._options, lanes=True)
+
+    def run(self, inputs: list[Any], parameters: Array, lanes: int) -> tuple[Array, Mask]:
+        """The outputs, and in which lanes all guards held."""
         idle = self._idle.setdefault(lanes, deque())
         try:
             runner = idle.pop()
         except IndexError:
-            runner = Runner(self.program, lanes)
+            runner = self._make(lanes)
         outputs = runner.run(inputs, parameters)
-        found = runner.read(np.array([slot for slot, _ in self.program.guards], dtype=np.int64))
+        holds = runner.holds()
         idle.append(runner)
         while len(self._idle) > ARENAS:
             self._idle.popitem(last=False)
-        return outputs, found
+        return outputs, holds
 
 
-def _record(f: Callable[..., Any], samples: Samples, lane: int) -> _Way:
+def _record(f: Callable[..., Any], samples: Samples, lane: int, options: Options) -> _Way:
     """The way that one lane takes."""
     arguments = Arguments(f, samples.sample(lane), samples.options)
     with Recording() as recording:
@@ -293,4 +320,4 @@ def _record(f: Callable[..., Any], samples: Samples, lane: int) -> _Way:
         recording.graph.outputs = result.nodes
     graph = recording.graph
     program = weave(graph, samples.laned)
-    return _Way(f"vmap({tree.name(f)})", graph, program, result, recording.sites)
+    return _Way(f"vmap({tree.name(f)})", graph, program, result, recording.sites, options)

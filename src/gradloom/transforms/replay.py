@@ -8,15 +8,16 @@ in the call as one cotangent, the adjoint program runs once, and the gradients o
 are added as an array.
 """
 
+import functools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.numpy import Runner
+from gradloom.backends.choice import Options, Runner, maker
 from gradloom.core.value import Value, _node
 from gradloom.loom import guards
 from gradloom.loom.adjoint import adjoint
@@ -99,24 +100,27 @@ def _run(places: list[int]) -> Any:
 class Pool:
     """A program with as many runners as threads run it at once."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self._slots = np.array([slot for slot, _ in program.guards], dtype=np.int64)
+    def __init__(self, program: Program, options: Options) -> None:
+        self.program, self._options = program, options
         self._idle: deque[Runner] = deque()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.program,)
+        return type(self), (self.program, self._options)
 
-    def run(self, inputs: Array, parameters: Array) -> tuple[Array, Array]:
-        """The outputs, and what stands where the guards look."""
+    @functools.cached_property
+    def _make(self) -> Callable[[int | None], Runner]:
+        return maker(self.program, self._options)
+
+    def run(self, inputs: Array, parameters: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """The outputs, and which guards held."""
         try:
             runner = self._idle.pop()
         except IndexError:
-            runner = Runner(self.program)
+            runner = self._make(None)
         outputs = runner.run(inputs, parameters)
-        found = runner.read(self._slots)
+        holds = runner.holds()
         self._idle.append(runner)
-        return outputs, found
+        return outputs, holds
 
 
 class Path:
@@ -128,6 +132,7 @@ class Path:
         program: what it was woven into.
         result: the structure of the result.
         sites: for each guard the line that left it.
+        options: how its programs are run.
     """
 
     def __init__(
@@ -137,15 +142,16 @@ class Path:
         program: Program,
         result: Result,
         sites: list[guards.Site],
+        options: Options,
     ) -> None:
         self.name = name
         self.graph = graph
         self.program = program
         self.result = result
         self.sites = sites
-        self._wanted = np.array([number for _, number in program.guards])
+        self.options = options
         self._leaves = Leaves(program.values)
-        self._forward = Pool(program)
+        self._forward = Pool(program, options)
         self._backward: dict[tuple[tuple[int, ...], tuple[int, ...]], Pool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -158,7 +164,7 @@ class Path:
 
     def runner(self) -> Runner:
         """A new runner of the program."""
-        return Runner(self.program)
+        return maker(self.program, self.options)(None)
 
     def replay(self, inputs: Array, values: list[tuple[int, Value]], *, sure: bool = False) -> Any:
         """The result for these inputs, or the guard that does not hold.
@@ -169,11 +175,9 @@ class Path:
             sure: the path is known to be the right one.
         """
         parameters = self._leaves.numbers()
-        outputs, found = self._forward.run(inputs, parameters)
-        if not sure and self.sites:
-            place = guards.broken(found, self._wanted)
-            if place is not None:
-                return Broken(self.sites[place])
+        outputs, holds = self._forward.run(inputs, parameters)
+        if not sure and not holds.all():
+            return Broken(self.sites[int(np.argmin(holds))])
         return self.result.put(self._leaf_results(outputs.tolist(), inputs, parameters, values))
 
     def _leaf_results(
@@ -208,7 +212,9 @@ class Path:
         reached = tuple(sorted(cotangents))
         pool = self._backward.get((reached, places))
         if pool is None:
-            pool = self._backward[reached, places] = Pool(self._adjoint(reached, places))
+            pool = self._backward[reached, places] = Pool(
+                self._adjoint(reached, places), self.options
+            )
         above: dict[int, float] = {}
         for i in reached:
             slot = int(self.program.outputs[i])

@@ -6,9 +6,9 @@ from gradloom.backends.llvm.ir import Writer
 
 # The fields of a frame, 8 bytes each.
 FIELDS = (
-    "arena", "scratch", "tables", "sources", "strides", "inputs", "input_count", "results", "outputs",
-    "output_count", "held", "guards", "wanted", "guard_count", "sum_slots", "sum_count", "sums",
-    "sum_pitch", "lanes", "chunk", "chunks",
+    "arena", "scratch", "tables", "sources", "strides", "inputs", "input_count", "results",
+    "outputs", "output_count", "held", "guards", "wanted", "guard_count", "sum_slots", "sum_count",
+    "sums", "sum_pitch", "lanes", "chunk", "chunks",
 )  # fmt: skip
 
 

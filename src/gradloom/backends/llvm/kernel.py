@@ -168,7 +168,7 @@ class Plan:
     packed: tuple[int, ...] = ()
 
 
-def plan(kernel: Kernel, target: Target, bits: int, strict: bool = False) -> Plan:
+def plan(kernel: Kernel, target: Target, bits: int) -> Plan:
     """The cheapest way to run a kernel that is in normal form.
 
     >>> machine = Target("", "", "", vector=512, registers=32)
@@ -319,8 +319,9 @@ class Emitter:
         self.careful = careful or outline is None or tables or kernel.ordered or not kernel.summed
         self.target, self.bits, self.strict = target, bits, strict
         self.count = count
-        self.vector = arithmetic(writer, chosen.width, bits, target, strict)
-        self.one = arithmetic(writer, 1, bits, target, strict)
+        self.vector, self.one = (
+            Arithmetic(writer, width, bits, fused=target.fused) for width in (chosen.width, 1)
+        )
         self.tables: list[str] = []
         self._slow = ""  # the function that does a tile number by number
 
@@ -519,7 +520,7 @@ class Emitter:
     def _tile_of(
         self, places: list[Place], rows: int, vectors: int, tail: int
     ) -> Iterator[tuple[list[Place], int, int, int]]:
-        """Each vector of a tile: its places, row and number, and how many numbers count (0: all)."""
+        """Each vector of a tile: its places, row, number, and how many numbers count (0: all)."""
         row, axis = self.plan.row, self.plan.axis
         for i, v in itertools.product(range(rows), range(vectors)):
             spot = self._shifted(places, row, i) if row is not None and i else places
@@ -760,14 +761,6 @@ class Emitter:
             self.w.masked_store(self.vector, value, address, _mask(self.plan.width, part), size)
         else:
             self.w.line(f"store {self.vector.real} {value}, ptr {address}, align {size}")
-
-
-def arithmetic(
-    writer: Writer, width: int, bits: int, target: Target, strict: bool = False
-) -> Arithmetic:
-    """Operations as this machine does them."""
-    del strict
-    return Arithmetic(writer, width, bits, fused=target.fused)
 
 
 def splat(w: Writer, vector: str, one: str, value: str, width: int) -> str:

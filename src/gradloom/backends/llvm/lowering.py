@@ -35,7 +35,7 @@ CACHE = 384 * 1024  # bytes that a block of lanes may take
 Slots: TypeAlias = NDArray[np.int64]
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """A program that is no business of this backend."""
 
 
@@ -108,7 +108,7 @@ def lower(
         width: lanes in a block, a multiple of a vector's; by default as many as fit the cache.
 
     Raises:
-        Unsupported: a lane depends on a sum over all lanes.
+        UnsupportedError: a lane depends on a sum over all lanes.
     """
     wide = (width or block_width(program, target, bits)) if lanes else 0
     return _Lowering(program, target, bits, wide).run()
@@ -226,7 +226,7 @@ class _Lowering:
             own = [bool(self.laned[at].any()) for at in slots]
             if any(own):
                 if after:
-                    raise Unsupported("a lane depends on a sum over all lanes")
+                    raise UnsupportedError("a lane depends on a sum over all lanes")
                 if not own[0]:
                     self.sums[slots[0]] = late[slots[0]] = True
                 found.append(LANES)

@@ -1,11 +1,11 @@
 """Programs as machine code, ready to run."""
 
 import ctypes
+import functools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,19 @@ from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.elementary import FUNCTIONS
 from gradloom.backends.llvm.frame import FIELDS
 from gradloom.backends.llvm.library import Library, library
-from gradloom.backends.llvm.lowering import Lowered, Unsupported, lower
+from gradloom.backends.llvm.lowering import Lowered, UnsupportedError, lower
 from gradloom.backends.llvm.module import written
 from gradloom.loom.guards import same
+from gradloom.loom.merge import merge
 from gradloom.loom.program import Body, Program
+from gradloom.loom.roll import roll
 
 Array = NDArray[np.float64]
 
 CHUNKS = 16  # ranges of lanes that are summed up apart, whatever the number of threads
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class Code:
     """A program's machine code.
 
@@ -46,11 +48,12 @@ def code(program: Program, bits: int = 64, *, lanes: bool = False, strict: bool 
     """The machine code of a program for this machine.
 
     Raises:
-        Unsupported: it has an operation that a user entered, or a lane depends on all lanes.
+        UnsupportedError: it has an operation that a user entered, or a lane depends on all lanes.
     """
     for one in program.written:
         _check(one.body)
     target = targets.host()
+    program = roll(merge(program))
     lowered = lower(program, target, bits, lanes=lanes)
     text = written(lowered, target, bits, strict=strict)
     return Code(program, lowered, text, library(text, target))
@@ -59,7 +62,7 @@ def code(program: Program, bits: int = 64, *, lanes: bool = False, strict: bool 
 def _check(body: Body) -> None:
     if isinstance(body, tuple):
         if body[0] not in FUNCTIONS:
-            raise Unsupported(f"the operation {body[0]!r} is known to Python alone")
+            raise UnsupportedError(f"the operation {body[0]!r} is known to Python alone")
         for part in body[1]:
             _check(part)
 
@@ -78,7 +81,7 @@ class Runner:
         code: the program's machine code, from who has it.
 
     Raises:
-        Unsupported: it has an operation that a user entered, or a lane depends on all lanes.
+        UnsupportedError: it has an operation that a user entered, or a lane depends on all lanes.
 
     >>> from gradloom.loom.record import record
     >>> from gradloom.loom.weave import weave
@@ -103,16 +106,17 @@ class Runner:
         self.code = code or _code(program, bits, lanes=lanes is not None, strict=strict)
         lowered = self.code.lowered
         self._real: Any = np.float64 if bits == 64 else np.float32
-        self.arena = aligned(lowered.size, self._real)
+        self.arena: Array = aligned(lowered.size, self._real)
         self.arena[:] = program.template
         self._scratch = aligned(lowered.scratch, self._real)
         pointers = [_address(x) for x in (self.arena, self._scratch, lowered.tables)]
-        function = self.code.library.function("before", *[ctypes.c_void_p] * 3)
-        self._before = lambda: function(*pointers)
+        self._before = functools.partial(
+            self.code.library.function("before", *[ctypes.c_void_p] * 3), *pointers
+        )
         self._inputs, self._parameters = run_of(program.inputs), run_of(program.parameters)
         self._outputs = run_of(program.outputs)
         self._guards = run_of([slot for slot, _ in program.guards])
-        self._wanted = np.array([number for _, number in program.guards]).astype(self._real)
+        self._wanted = np.array([number for _, number in program.guards]).astype(self._real).astype(np.float64)
         self._laned = None if lanes is None else _Laned(self, lanes, threads or _cores())
 
     def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array:
@@ -133,16 +137,16 @@ class Runner:
             return self._laned.run(inputs)
         self.arena[self._inputs] = inputs
         self._before()
-        return self.arena[self._outputs].astype(np.float64)
+        return np.asarray(self.arena[self._outputs], dtype=np.float64).copy()
 
     def holds(self) -> NDArray[np.bool_]:
         """Which guards held in the last run, one after another; with lanes, in which lanes all."""
-        found = same(self.arena[self._guards], self._wanted)
+        found = same(np.asarray(self.arena[self._guards], dtype=np.float64), self._wanted)
         return found if self._laned is None else self._laned.held(found)
 
     def read_shared(self, slots: NDArray[np.int64]) -> Array:
         """What stands in these slots after a run, if all lanes share them."""
-        return self.arena[slots].astype(np.float64)
+        return np.asarray(self.arena[slots], dtype=np.float64)
 
 
 _code = code
@@ -260,7 +264,7 @@ class _Laned:
         return np.array(self._kept["held"], dtype=bool)
 
 
-@cache
+@functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, _cores()), thread_name_prefix="gradloom")
 

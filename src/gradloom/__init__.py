@@ -77,10 +77,10 @@ if TYPE_CHECKING:
         History,
         RateSearch,
         find_learning_rate,
-        fit,
         load_model,
         save_model,
     )
+    from gradloom.train.fit import fit
     from gradloom.transforms import Compiled, compile, sparsity, vmap
     from gradloom.view.draw import _svg_of as _svg_of
     from gradloom.view.draw import draw

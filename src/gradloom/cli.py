@@ -1,4 +1,4 @@
-"""The command `gradloom`: train on a table, predict, evaluate, show.
+"""The command `gradloom`: train on a table, predict, evaluate, show, play.
 
 A thin skin over `gradloom.train`: options become settings, results become tables and pictures.
 Whatever a user can get wrong ends in one line on standard error and exit code 2.
@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import sys
+import webbrowser
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -286,6 +287,34 @@ def show(folder: _RunFolder) -> None:
         print(loss_text(history, width=max(20, min(terminal.width - 12, 72)), colors=colors))
     _print_scores(run)
     print(f"pictures: {', '.join(str(path) for path in sorted(folder.glob('*.png')))}")
+
+
+@app.command()
+def play(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Where to listen.", show_default="8737, or one that is free"),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = True,
+) -> None:
+    """Serve the playground: a page, for this machine alone, that shows a network learn.
+
+    Choose points, layers and rates, and watch the boundary, the neurons and the weights.
+    Ctrl-C ends it.
+    """
+    with extra("view"):
+        from gradloom.view import play as playground
+    with playground.Playground(port) as running:
+        print(f"playground at {running.url} (Ctrl-C ends it)", flush=True)
+        if open_browser:
+            webbrowser.open(running.url)
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            print()
 
 
 def main() -> None:

@@ -174,7 +174,7 @@ function redraw() {
     find("epochs").textContent = frame.epochs;
     find("updates").textContent = frame.updates;
     find("play").querySelector("b").textContent = playing ? "Pause" : "Play";
-    find("play").querySelector("span").textContent = playing ? "⏸" : "▶";
+    find("play").classList.toggle("playing", playing);
     for (const part of ["training", "test"]) {
       const [loss, share] = [frame[`${part}_loss`], frame[`${part}_accuracy`]];
       find(`${part}_loss`).textContent = loss === null ? "–" : loss.toPrecision(3);

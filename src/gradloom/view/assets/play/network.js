@@ -157,7 +157,7 @@ export class Network {
       const weight = frame.weights[l][n][from] ?? 0;
       const strength = Math.min(Math.abs(weight), 4);
       path.setAttribute("stroke", css(colors.classes[weight < 0 ? 0 : 1]));
-      path.setAttribute("stroke-width", (0.4 + 1.4 * strength).toFixed(2));
+      path.setAttribute("stroke-width", (0.4 + strength).toFixed(2));
       path.setAttribute("stroke-opacity", (0.15 + 0.75 * Math.min(strength, 1)).toFixed(2));
     })));
     if (this.looked) this.detail.textContent = this.looked();

@@ -1,5 +1,6 @@
 """The garbage collector is paced by large graphs, and given back as it was."""
 
+import contextlib
 import gc
 from collections.abc import Callable, Iterator
 
@@ -137,3 +138,21 @@ def test_what_builds_no_graph_leaves_the_pace(run: Callable[[], object]) -> None
     graph(2 * SMALL).backward()
     run()
     assert gc.get_threshold()[0] == 4 * SMALL
+
+
+def test_pauses_nest_and_end_with_an_exception() -> None:
+    with collector.paused():
+        with contextlib.suppress(KeyError), collector.paused():
+            raise KeyError
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with collector.paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -9,7 +9,10 @@ The first small graph puts things back. Programs whose graphs stay below `SMALL`
 alone, and so are those that set thresholds of their own or switch the collector off.
 """
 
+import contextlib
 import gc
+import threading
+from collections.abc import Iterator
 
 SMALL = 2_000  # nodes; up to here the collector costs little
 PASSES = 10  # large passes between collections, as Python counts its generations
@@ -17,6 +20,9 @@ PASSES = 10  # large passes between collections, as Python counts its generation
 _usual = gc.get_threshold()[0]  # the program's own, at the time of import
 _ours: int | None = None  # what is set here instead, if anything
 _passes = 0
+_lock = threading.Lock()
+_pauses = 0  # how many are in progress
+_resume = False  # whether the collector goes on after the last
 
 
 def pace(nodes: int) -> None:
@@ -40,3 +46,28 @@ def pace(nodes: int) -> None:
     _passes += 1
     if _passes % PASSES == 0:
         gc.collect(1 if _passes % PASSES**2 else 2)
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """A context, or a decorator, in which the collector rests: for what builds much and no cycles.
+
+    >>> with paused():
+    ...     gc.isenabled()
+    False
+    >>> gc.isenabled()
+    True
+    """
+    global _pauses, _resume  # noqa: PLW0603 - the process has one collector
+    with _lock:
+        _pauses += 1
+        if _pauses == 1:
+            _resume = gc.isenabled()
+            gc.disable()
+    try:
+        yield
+    finally:
+        with _lock:
+            _pauses -= 1
+            if _pauses == 0 and _resume:
+                gc.enable()

@@ -13,11 +13,13 @@ matrix product two. The derivative is the rule from the table, run on the operan
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.core import collector
 from gradloom.loom.bodies import Share, Shares, behind, handed_on, slots_behind
 from gradloom.loom.program import Program
 from gradloom.loom.views import View, mark, seen
 
 
+@collector.paused()
 def adjoint(
     program: Program, wanted: NDArray[np.int64], *, directions: int | None = None
 ) -> Program:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, arities, row_of
-from gradloom.loom.terms import Codes, Flags, Nodes, mixed
+from gradloom.loom.terms import Codes, Flags, Nodes, mixed, ragged
 
-_ROUNDS = 8  # of sharing all nodes at once, before it is done one by one
+_ROUNDS = 16  # of sharing all nodes at once, before it is done one by one
+_MANY = 100  # unread nodes from which on they go all at once
 
 
 def simplify(graph: Graph) -> Graph:
@@ -100,30 +101,48 @@ def _shared(graph: Graph, codes: Codes, starts: Nodes, operands: Nodes, inner: F
     bits = np.array([*graph.constants, 0.0]).view(np.int64)
     numbers = np.unique(bits, return_inverse=True)[1].astype(np.int32)
     constant = np.repeat(codes == CONSTANT, counts)
+    read = operands.copy()
+    read[constant] = numbers[operands[constant]]
+    among = np.arange(size, dtype=np.int32)  # the nodes that may be equal to another
     for _ in range(_ROUNDS):
-        read = operands.copy()
-        read[inner] = same[operands[inner]]
-        read[constant] = numbers[operands[constant]]
-        keys = mixed(codes, np.add.reduceat(mixed(place, read), starts[:-1]))
-        found = _first(keys)
+        everything = len(among) == size
+        chosen = slice(None) if everything else ragged(starts[among], counts[among])
+        hashed = mixed(place[chosen], read[chosen])
+        begin = np.cumsum(counts[among]) - counts[among]
+        found = same.copy()
+        found[among] = among[_first(mixed(codes[among], _sums(hashed, begin, counts[among])))]
         _verify(found, codes, starts, read)
-        if np.array_equal(found, same):
+        moved = np.flatnonzero(found != same)
+        if not len(moved):
             return same
         same = found
+        read[inner] = same[read[inner]]
+        # Equal nodes read equal nodes: another round is for those that read what was found equal.
+        met = np.zeros(size, dtype=bool)
+        met[same[moved]] = True
+        owners = np.repeat(np.arange(size, dtype=np.int32), counts)
+        among = np.unique(owners[inner & met[read]])
     return _shared_one_by_one(graph)
+
+
+def _sums(numbers: NDArray[np.uint64], begin: Nodes, counts: Nodes) -> NDArray[np.uint64]:
+    """The sum of each run, 0 of an empty one."""
+    total = np.zeros(len(begin), dtype=np.uint64)
+    some = counts > 0
+    if some.any():
+        total[some] = np.add.reduceat(numbers, begin[some])
+    return total
 
 
 def _first(keys: NDArray[np.uint64]) -> Nodes:
     """For each place the first that holds the same key."""
-    order = np.argsort(keys, kind="stable").astype(np.int32)
+    order = np.argsort(keys).astype(np.int32)  # not stable, which would take several times as long
     keys = keys[order]
-    again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
-    del keys
-    first = np.arange(len(order), dtype=np.int32)
-    if len(again):
-        begin = np.arange(len(order), dtype=np.int32)
-        begin[again] = 0
-        first[order] = order[np.maximum.accumulate(begin)]
+    fresh = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+    first = np.empty(len(order), dtype=np.int32)
+    if len(order):
+        lowest = np.minimum.reduceat(order, fresh)
+        first[order] = np.repeat(lowest, np.diff(fresh, append=len(order)))
     return first
 
 
@@ -137,15 +156,9 @@ def _verify(found: Nodes, codes: Codes, starts: Nodes, read: Nodes) -> None:
     right = (codes[moved] == codes[to]) & (counts == starts[to + 1] - starts[to])
     found[moved[~right]] = moved[~right]
     moved, to, counts = moved[right], to[right], counts[right]
-    firsts = np.cumsum(counts) - counts
-    place = np.arange(counts.sum()) - np.repeat(firsts, counts)
-    differ = (
-        read[np.repeat(starts[moved], counts) + place]
-        != read[np.repeat(starts[to], counts) + place]
-    )
-    if differ.any():
-        wrong = moved[np.add.reduceat(differ, firsts) > 0]
-        found[wrong] = wrong
+    differ = read[ragged(starts[moved], counts)] != read[ragged(starts[to], counts)]
+    wrong = np.repeat(moved, counts)[differ]
+    found[wrong] = wrong
 
 
 def _shared_one_by_one(graph: Graph) -> Nodes:
@@ -169,13 +182,21 @@ def _read(codes: Codes, starts: Nodes, operands: Nodes, inner: Flags, outside: N
     """Which nodes come in from outside, or are read by what comes out."""
     uses = np.bincount(operands[inner], minlength=len(codes))
     np.add.at(uses, outside, 1)
-    live: Flags = (uses > 0) | (codes == INPUT) | (codes == PARAMETER)
-    waiting = np.flatnonzero(~live & (codes > PARAMETER)).tolist()
+    stays = (codes == INPUT) | (codes == PARAMETER)
+    live: Flags = (uses > 0) | stays
+    unread = np.flatnonzero(~live & (codes > PARAMETER))
+    while len(unread) > _MANY:  # what was found equal to another, and what only that read
+        touched = operands[ragged(starts[unread], starts[unread + 1] - starts[unread])]
+        uses -= np.bincount(touched, minlength=len(codes))
+        unread = np.flatnonzero(live & ~stays & (uses == 0))
+        live[unread] = False
+        unread = unread[codes[unread] > PARAMETER]
+    waiting = unread.tolist()
     while waiting:
         node = waiting.pop()
         for place in operands[starts[node] : starts[node + 1]].tolist():
             uses[place] -= 1
-            if not uses[place] and live[place] and codes[place] not in (INPUT, PARAMETER):
+            if not uses[place] and live[place] and not stays[place]:
                 live[place] = False
                 if codes[place] > PARAMETER:
                     waiting.append(place)

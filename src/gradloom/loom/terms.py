@@ -82,15 +82,17 @@ def mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
     return total
 
 
-def ragged(starts: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
+def ragged(starts: Nodes, counts: NDArray[Any]) -> Nodes:
     """Runs of whole numbers, one after the other: each from its start, so many.
 
     >>> ragged(np.array([5, 0, 7]), np.array([2, 0, 3])).tolist()
     [5, 6, 7, 8, 9]
     """
-    ends = np.cumsum(counts)
+    ends = np.cumsum(counts, dtype=np.int32)
     size = int(ends[-1]) if len(ends) else 0
-    return np.arange(size) + np.repeat(starts - (ends - counts), counts)
+    shifts = np.repeat((starts - (ends - counts)).astype(np.int32), counts)
+    shifts += np.arange(size, dtype=np.int32)
+    return shifts
 
 
 def laned_nodes(graph: Graph, lanes: Collection[int]) -> Flags:

@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.core import collector
 from gradloom.loom.forms import Forms, Group, Part, over, together
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, symbol_of
 from gradloom.loom.lower import lower
@@ -347,6 +348,7 @@ def _apart(outputs: Nodes, laned: Flags, size: int) -> tuple[Nodes, list[Instruc
     return new, [Instruction(shape, to, 0, (of,), accumulate=False) for shape, (to, of) in copies]
 
 
+@collector.paused()
 def weave(graph: Graph, lanes: Collection[int] = (), *, strict: bool = False) -> Program:
     """The array program of a recorded graph.
 

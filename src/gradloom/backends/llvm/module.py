@@ -156,8 +156,8 @@ class Module:
         tables = [f"%t{i}" for i in range(len(call.tables))]
         self._emitter(w, call, "%count").write(pointers, tables)
         w.line("ret void")
-        marks = ["noalias "] + ["readonly "] * (len(pointers) - 1)
-        parameters = [f"ptr {mark}{p}" for mark, p in zip(marks, pointers, strict=True)]
+        # Results may replace what they are computed of, so nothing is said about aliases.
+        parameters = [f"ptr {p}" for p in pointers]
         parameters += [f"ptr readonly {t}" for t in tables]
         if kernel.laned:
             parameters.append("i64 %count")

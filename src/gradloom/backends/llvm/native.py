@@ -116,7 +116,8 @@ class Runner:
         self._inputs, self._parameters = run_of(program.inputs), run_of(program.parameters)
         self._outputs = run_of(program.outputs)
         self._guards = run_of([slot for slot, _ in program.guards])
-        self._wanted = np.array([number for _, number in program.guards]).astype(self._real).astype(np.float64)
+        wanted = np.array([number for _, number in program.guards]).astype(self._real)
+        self._wanted = wanted.astype(np.float64)
         self._laned = None if lanes is None else _Laned(self, lanes, threads or _cores())
 
     def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array:

@@ -34,6 +34,8 @@ from gradloom.view.play.points import DATA
 from gradloom.view.play.session import EDGE, Session, with_head
 from gradloom.view.play.settings import Settings
 
+_LOGGER = logging.getLogger(__name__)
+
 PORT = 8737
 _PAGES = 32  # open at once
 _MESSAGE = 1 << 17  # bytes of the longest message that a page may send
@@ -174,8 +176,12 @@ class Playground:
         page = _Page(connection, self._pool)
         self._pages.add(page)
         try:
-            with suppress(ConnectionClosed):
-                await page.run()
+            await page.run()
+        except ConnectionClosed:
+            pass  # the usual end
+        except Exception:
+            _LOGGER.exception("a page of the playground failed")
+            raise
         finally:
             self._pages.discard(page)
 
@@ -207,15 +213,17 @@ def play(port: int | None = None, *, open_browser: bool = True) -> Playground:
 class _Page:
     """One open page: answers what it asks, and draws for it while its network learns."""
 
+    _session: Session
+
     def __init__(self, connection: ServerConnection, pool: ThreadPoolExecutor) -> None:
         self._connection = connection
         self._pool = pool
-        self._session = Session(Settings())
         self._playing = False
         self._news = asyncio.Event()  # something is to be drawn, or learned
 
     async def run(self) -> None:
         """Until the page is closed."""
+        self._session = await self._work(Session, Settings())
         await self._tell(
             type="hello",
             data=[*DATA, limits.OWN],
@@ -228,17 +236,23 @@ class _Page:
             neurons=limits.MOST_NEURONS,
             edge=EDGE,
         )
-        drawing = asyncio.create_task(self._draw())
+        tasks = [asyncio.create_task(work) for work in (self._listen(), self._draw())]
         try:
-            async for message in self._connection:
-                try:
-                    await self._obey(message)
-                except GradloomError as error:
-                    await self._fail(error)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            drawing.cancel()
-            with suppress(asyncio.CancelledError, ConnectionClosed):
-                await drawing
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in done:
+            task.result()  # raises what went wrong
+
+    async def _listen(self) -> None:
+        """Does what the page asks for, until it is closed."""
+        async for message in self._connection:
+            try:
+                await self._obey(message)
+            except GradloomError as error:
+                await self._fail(error)
 
     async def _obey(self, message: str | bytes) -> None:
         """Does what a message asks for.
@@ -355,7 +369,7 @@ def _response(status: int, content: str | bytes, type: str = "text/plain") -> Re
 
 def _quiet_logger() -> logging.Logger:
     """A logger that says nothing: whoever disturbs a socket should not fill the terminal."""
-    logger = logging.getLogger("gradloom.view.play")
+    logger = _LOGGER.getChild("socket")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     return logger

@@ -15,8 +15,8 @@ from typing import TypeGuard
 import numpy as np
 
 from gradloom.loom.program import Instruction, Item, Program
-from gradloom.loom.repeats import Ints, Names, Run, Sheet, aligned, without
-from gradloom.loom.views import Slots, View, slots_of
+from gradloom.loom.repeats import Ints, Names, Run, Sheet, aligned, pattern, without
+from gradloom.loom.views import Slots, View
 
 _MERGED = 3  # instructions, at least, that become one
 _LARGE = 4096  # elements of an instruction to which another axis is no gain
@@ -28,7 +28,7 @@ def merge(program: Program) -> Program:
     Sums may be taken in another order, unless they are `ordered`.
 
     Args:
-        program: a flat one, or one with loops, which are then written out.
+        program: a flat one; loops in it are left as they are.
 
     >>> import gradloom as gl
     >>> from gradloom.loom.adjoint import adjoint
@@ -42,7 +42,7 @@ def merge(program: Program) -> Program:
     """
     names = Names(program.laned)
     arena = _Traffic(len(program.template))
-    items: list[Item] = list(program.flat)
+    items: list[Item] = list(program.instructions)
     before = len(items) + 1
     while len(items) < before:
         before = len(items)
@@ -84,16 +84,6 @@ def _can_widen(one: Item) -> TypeGuard[Instruction]:
     )
 
 
-def _pattern(one: Instruction, place: int) -> Slots:
-    """The slots of a view, from its first on, each at least once."""
-    view = one.views[place]
-    if view.table is not None:
-        slots: Slots = view.table - view.table.flat[0]
-        return slots.ravel()
-    axes = [(n, s) for n, s in zip(one.shape, view.strides, strict=True) if s]
-    return slots_of(View(0, tuple([s for _, s in axes])), tuple([n for n, _ in axes])).ravel()
-
-
 def _stretches(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]:
     """Neighbours that are alike and do not touch what another writes, as few instructions."""
     if len(items) < _MERGED:
@@ -103,10 +93,10 @@ def _stretches(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]
     bounds = [0, *breaks.tolist(), len(items)]
     found: list[Item] = []
     for start, end in pairwise(bounds):
-        ones = [one for one in items[start:end] if _can_widen(one)]
         table = sheet.table(Run(start, 1, end - start))
-        if _MERGED <= len(ones) == end - start and arena.apart(ones[0], table):
-            found += _by_steps(ones, table)
+        first = items[start]
+        if end - start >= _MERGED and _can_widen(first) and arena.apart(first, table):
+            found += _by_steps([one for one in items[start:end] if _can_widen(one)], table)
         else:
             found += items[start:end]
     return found
@@ -141,13 +131,18 @@ def _distributed(items: list[Item], names: Names, arena: "_Traffic") -> list[Ite
     done = 0
     for run in sheet.runs(_MERGED):
         found += items[done : run.start]
-        body = items[run.start : run.start + run.period]
+        done = run.end
+        body = [
+            one for one in items[run.start : run.start + run.period] if isinstance(one, Instruction)
+        ]
+        if len(body) < run.period:  # there are loops among it
+            found += items[run.start : run.end]
+            continue
         before, stay, after = _Fission(body, sheet.table(run)).split(arena)
         found += before
         for start in range(run.start, run.end, run.period):
             found += [items[start + place] for place in stay]
         found += after
-        done = run.end
     return found + items[done:]
 
 
@@ -162,13 +157,13 @@ class _Traffic:
 
     def apart(self, one: Instruction, table: Ints) -> bool:
         """Whether instructions like this one, with these offsets, may run in whatever order."""
-        writes = table[:, :1] + _pattern(one, 0)
+        writes = table[:, :1] + pattern(one, 0)
         rows = np.arange(len(table))[:, None]
         mark = self.stored
         mark[writes] = rows
         alone = (one.accumulate and not one.ordered) or bool((mark[writes] == rows).all())
         good = alone and not any(
-            (mark[table[:, place : place + 1] + _pattern(one, place)] >= 0).any()
+            (mark[table[:, place : place + 1] + pattern(one, place)] >= 0).any()
             for place in range(1, table.shape[1])
         )
         mark[writes] = -1
@@ -219,8 +214,9 @@ class _Fission:
         table: a row of offsets for each turn.
     """
 
-    def __init__(self, body: Sequence[Item], table: Ints) -> None:
-        self.body = [one for one in body if isinstance(one, Instruction)]
+    def __init__(self, body: list[Instruction], table: Ints) -> None:
+        self.body = body
+        self._known: dict[tuple[int, int, bool], Slots] = {}
         self.turns = len(table)
         self.steps = table[1] - table[0]
         self.starts = np.cumsum([0, *[len(one.views) for one in self.body]]).tolist()
@@ -261,13 +257,17 @@ class _Fission:
 
         Rows are in the order of running, or (for `later=False`) in reverse.
         """
-        column = self.starts[place] + view
-        step = int(self.steps[column])
-        turns = np.arange(self.turns if step else 1)
-        if not later:
-            turns = turns[::-1]
-        rows: Slots = (self.begins[column] + turns * step)[:, None]
-        return rows + _pattern(self.body[place], view)
+        known = self._known.get((place, view, later))
+        if known is None:
+            column = self.starts[place] + view
+            step = int(self.steps[column])
+            turns = np.arange(self.turns if step else 1)
+            if not later:
+                turns = turns[::-1]
+            begins = self.begins[column] + turns * step
+            known = begins[:, None] + pattern(self.body[place], view)
+            self._known[place, view, later] = known
+        return known
 
     def times(self, place: int, rows: int, *, later: bool, last: bool) -> Ints:
         """For each row of `slots` when it runs, counted in instructions (from the end backward).

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.loom.program import Body, Instruction, Item, Loop
-from gradloom.loom.views import View
+from gradloom.loom.views import Slots, View, slots_of
 
 _SHORT = 8  # elements of an axis that may become instructions of their own
 _WINDOW = 64  # neighbours, at most, by which a place is known again
@@ -254,6 +254,16 @@ def _splits(items: list[Item], names: Names, least: int) -> dict[int, int]:
                 if len(places) >= least:
                     chosen.update(dict.fromkeys(places, axis))
     return chosen
+
+
+def pattern(one: Instruction, place: int) -> Slots:
+    """The slots of a view, from its first on, each at least once."""
+    view = one.views[place]
+    if view.table is not None:
+        slots: Slots = view.table - view.table.flat[0]
+        return slots.ravel()
+    axes = [(n, s) for n, s in zip(one.shape, view.strides, strict=True) if s]
+    return slots_of(View(0, tuple([s for _, s in axes])), tuple([n for n, _ in axes])).ravel()
 
 
 def _splittable(one: Instruction) -> bool:

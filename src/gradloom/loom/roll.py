@@ -18,7 +18,7 @@ def roll(program: Program) -> Program:
     """The same program with what repeats in counted loops.
 
     Args:
-        program: a flat one, or one with loops, which are then written out.
+        program: a flat one; loops in it are taken as they are.
 
     >>> from gradloom.loom.record import record
     >>> from gradloom.loom.weave import weave
@@ -35,7 +35,7 @@ def roll(program: Program) -> Program:
                  1      @2+2i = sin(@1+2i)
     """
     names = Names(program.laned)
-    items: list[Item] = list(program.flat)
+    items: list[Item] = list(program.instructions)
     rolled = _rolled([_Part(one) for one in aligned(items, names, _ROLLED)], names)
     return replace(program, instructions=[part.item for part in rolled])
 

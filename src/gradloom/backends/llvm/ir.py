@@ -61,10 +61,26 @@ class Writer:
 
     def masked_load(self, a: "Arithmetic", pointer: str, mask: str, align: int) -> str:
         """Some numbers of a vector from memory; the others are 0."""
-        kind = f"llvm.masked.load.v{a.width}f{a.bits}.p0"
-        self.declared.add(f"declare {a.real} @{kind}(ptr, {a.truth}, {a.real})")
+        return self.masked(f"v{a.width}f{a.bits}", a.real, pointer, mask, a.width, align)
+
+    def masked(
+        self, suffix: str, kind: str, pointer: str, mask: str, width: int, align: int
+    ) -> str:
+        """Some elements of a vector of any type from memory; the others are 0."""
+        name, truth = f"llvm.masked.load.{suffix}.p0", f"<{width} x i1>"
+        self.declared.add(f"declare {kind} @{name}(ptr, {truth}, {kind})")
         return self.assign(
-            f"call {a.real} @{kind}(ptr align {align} {pointer}, {a.truth} {mask}, "
+            f"call {kind} @{name}(ptr align {align} {pointer}, {truth} {mask}, "
+            f"{kind} zeroinitializer)"
+        )
+
+    def gather(self, a: "Arithmetic", pointers: str, mask: str, align: int) -> str:
+        """A vector of numbers, each from where a pointer points; where masked out, 0."""
+        spots = f"<{a.width} x ptr>"
+        kind = f"llvm.masked.gather.v{a.width}f{a.bits}.v{a.width}p0"
+        self.declared.add(f"declare {a.real} @{kind}({spots}, {a.truth}, {a.real})")
+        return self.assign(
+            f"call {a.real} @{kind}({spots} align {align} {pointers}, {a.truth} {mask}, "
             f"{a.real} zeroinitializer)"
         )
 
@@ -161,6 +177,7 @@ class Arithmetic:
         width: how many numbers a vector has; 1 for plain ones.
         bits: of each number: 64 or 32.
         fused: whether the target multiplies and adds in one instruction.
+        rounds: whether it rounds to whole numbers in one.
 
     Attributes:
         real, whole, truth: the types of numbers, of integers as wide, and of truths.
@@ -173,9 +190,17 @@ class Arithmetic:
     %v2 = fadd <4 x double> %v1, splat (double 0x3FF0000000000000)
     """
 
-    def __init__(self, writer: Writer, width: int, bits: int = 64, *, fused: bool = True) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        width: int,
+        bits: int = 64,
+        *,
+        fused: bool = True,
+        rounds: bool = True,
+    ) -> None:
         self.writer = writer
-        self.width, self.bits, self.fused = width, bits, fused
+        self.width, self.bits, self.fused, self.rounds = width, bits, fused, rounds
         self.scalar = "double" if bits == 64 else "float"
         self.real, self.whole, self.truth = (
             kind if width == 1 else f"<{width} x {kind}>"
@@ -247,6 +272,29 @@ class Arithmetic:
         """|a| with the sign of another number."""
         return self.intrinsic("copysign", a, sign)
 
+    def trunc(self, a: str) -> str:
+        """The whole number next to a on the side of 0."""
+        if self.rounds:
+            return self.intrinsic("trunc", a)
+        # Numbers from 2^52 on are whole; a smaller one loses its fraction when that is added.
+        large, size = self.number(2.0**52 if self.bits == 64 else 2.0**23), self.abs(a)
+        near = self.sub(self.add(size, large), large)
+        less = self.sub(near, self.number(1.0))
+        whole = self.select(self.compare("ogt", near, size), less, near)
+        return self.select(self.compare("olt", size, large), self.copysign(whole, a), a)
+
+    def floor(self, a: str) -> str:
+        """The largest whole number that is at most a."""
+        if self.rounds:
+            return self.intrinsic("floor", a)
+        whole = self.trunc(a)
+        less = self.sub(whole, self.number(1.0))
+        return self.select(self.compare("ogt", whole, a), less, whole)
+
+    def ceil(self, a: str) -> str:
+        """The smallest whole number that is at least a."""
+        return self.intrinsic("ceil", a) if self.rounds else self.neg(self.floor(self.neg(a)))
+
     # Truths
 
     def compare(self, relation: str, a: str, b: str) -> str:
@@ -268,6 +316,13 @@ class Arithmetic:
     def negation(self, a: str) -> str:
         """Whether not a."""
         return self.writer.assign(f"xor {self.truth} {a}, {self._every('i1', 'true')}")
+
+    def any(self, a: str) -> str:
+        """Whether it is true of any element, an i1."""
+        if self.width == 1:
+            return a
+        mask = self.writer.assign(f"bitcast {self.truth} {a} to i{self.width}")
+        return self.writer.assign(f"icmp ne i{self.width} {mask}, 0")
 
     # Integers and bits
 

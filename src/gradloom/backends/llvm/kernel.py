@@ -17,11 +17,13 @@ it by counting loads. Rows share what they load: a product of matrices reads a v
 multiplies it with several numbers.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from gradloom.backends.llvm.elementary import FUNCTIONS
 from gradloom.backends.llvm.ir import Arithmetic, Writer, literal
@@ -61,6 +63,8 @@ class Kernel:
         ordered: sums are added up in the order of the loop, from what they start with.
         muted: operands of which a 0 makes what is inf or nan 0.
         overlap: several elements may be added to one place at different turns.
+        fold: of how many numbers the body's one operation is taken, if they lie at even steps: then
+            the one operand is the first of them, and `step` leads to the next.
     """
 
     shape: tuple[int, ...]
@@ -71,6 +75,13 @@ class Kernel:
     ordered: bool = False
     muted: tuple[int, ...] = ()
     overlap: bool = False
+    fold: int = 0
+    step: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many elements it has, in one vector of lanes; without lanes at all."""
+        return math.prod(abs(size) for size in self.shape)
 
     @property
     def laned(self) -> bool:
@@ -286,6 +297,12 @@ def _tile(kernel: Kernel, chosen: Plan, target: Target) -> None:
 Place = tuple[str, int]
 
 
+# Adds a function, by a key, with its parameters, its lines and its result.
+Outline: TypeAlias = Callable[[Hashable, list[str], Callable[[], Writer], str], str]
+
+_FEW = 4096  # elements
+
+
 class Emitter:
     """Writes one kernel.
 
@@ -296,7 +313,7 @@ class Emitter:
         target, bits: for which machine, and how many bits a number has.
         strict: nothing is contracted.
         count: the register that holds the number of lanes.
-        outline: adds a function to the module: its parameters and its lines, and returns its name.
+        outline: adds a function to the module, once for each key, and returns its name.
         careful: what is muted is looked at term by term; else only where a sum is inf or nan.
     """
 
@@ -310,7 +327,7 @@ class Emitter:
         *,
         strict: bool = False,
         count: str = "",
-        outline: Callable[[list[str], Writer], str] | None = None,
+        outline: Outline | None = None,
         careful: bool = False,
     ) -> None:
         self.w, self.kernel, self.plan = writer, kernel, chosen
@@ -320,7 +337,8 @@ class Emitter:
         self.target, self.bits, self.strict = target, bits, strict
         self.count = count
         self.vector, self.one = (
-            Arithmetic(writer, width, bits, fused=target.fused) for width in (chosen.width, 1)
+            Arithmetic(writer, width, bits, fused=target.fused, rounds=target.rounds)
+            for width in (chosen.width, 1)
         )
         self.tables: list[str] = []
         self._slow = ""  # the function that does a tile number by number
@@ -493,6 +511,13 @@ class Emitter:
 
     def _written_careful(self, inside: bool) -> str:
         assert self.outline is not None
+        names = [f"%p{i}" for i in range(len(self.kernel.accesses))]
+        parameters = [*[f"ptr {name}" for name in names], "i64 %rows", "i64 %columns", "i64 %count"]
+        lines = functools.partial(self._careful_lines, names, inside)
+        key = "careful", self.kernel, repr(self.kernel.body), self.plan.axis, self.plan.row
+        return self.outline(key, parameters, lines, "void")
+
+    def _careful_lines(self, names: list[str], inside: bool) -> Writer:
         w = Writer()
         slow = Emitter(
             w,
@@ -504,7 +529,6 @@ class Emitter:
             count="%count",
             careful=True,
         )
-        names = [f"%p{i}" for i in range(len(self.kernel.accesses))]
         at: list[Place] = [(name, 0) for name in names]
         axis, row = self.plan.axis, self.plan.row
         with w.loop("%rows") as turn, w.loop("%columns") as column:
@@ -514,8 +538,7 @@ class Emitter:
                 at = slow._moved(at, axis, column.index)
             slow._block(at, 1, 1, 0)
         w.line("ret void")
-        parameters = [f"ptr {name}" for name in names]
-        return self.outline([*parameters, "i64 %rows", "i64 %columns", "i64 %count"], w)
+        return w
 
     def _tile_of(
         self, places: list[Place], rows: int, vectors: int, tail: int
@@ -530,13 +553,44 @@ class Emitter:
 
     def _single(self, places: list[Place], part: int) -> None:
         """A vector of results without a sum."""
-        value = self._value([self._load(i + 1, place, part) for i, place in enumerate(places[1:])])
+        if self.kernel.fold:
+            value = self._folded(places[1], part)
+        else:
+            loads = [self._load(i + 1, place, part) for i, place in enumerate(places[1:])]
+            value = self._value(loads)
         start = self.kernel.start
         if start == "add":
             value = self.vector.add(self._load(0, places[0], part), value)
         elif isinstance(start, float) and not _is_minus_zero(start):
             value = self.vector.add(self.vector.number(start), value)
         self._store(places[0], value, part)
+
+    def _folded(self, place: Place, part: int) -> str:
+        """An operation of many numbers, one after another."""
+        a, kernel = self.vector, self.kernel
+        assert isinstance(kernel.body, tuple)
+        symbol = kernel.body[0]
+
+        def turns(first: int, begin: str, further: Callable[[str, str], str]) -> str:
+            with self.w.loop(kernel.fold, [(a.real, begin)], start=first) as turn:
+                ahead = self.w.assign(f"mul nsw i64 {turn.index}, {kernel.step}")
+                at = self.w.assign(
+                    f"getelementptr inbounds {self.one.real}, ptr {place[0]}, i64 {ahead}"
+                )
+                found = self._load(1, (at, place[1]), part)
+                turn.next = [further(turn.carried[0], found)]
+            return turn.next[0]
+
+        if symbol == "sum":
+            return turns(0, a.number(0.0), a.add)
+        best = "max" if symbol == "logsumexp" else symbol
+        largest = turns(1, self._load(1, place, part), functools.partial(FUNCTIONS[best], a))
+        if symbol != "logsumexp":
+            return largest
+        exp, log = map(self.evaluator([]).function, ("exp", "log"))
+        total = turns(0, a.number(0.0), lambda total, x: a.add(total, exp(a.sub(x, largest))))
+        finite = a.compare("olt", a.abs(largest), a.number(math.inf))
+        return a.select(finite, a.add(log(total), largest), largest)
 
     def _begin(
         self, places: list[Place], rows: int, vectors: int, tail: int, inside: bool
@@ -675,9 +729,25 @@ class Emitter:
 
     def _value(self, operands: list[str]) -> str:
         """What the body comes to."""
-        value = evaluate(self.vector, self.kernel.body, operands)
+        value = self.evaluator(operands).number(self.kernel.body)
         muted = self.kernel.muted if self.careful else ()
         return quiet(self.vector, value, [operands[i] for i in muted])
+
+    def evaluator(self, operands: Sequence[str]) -> "Evaluator":
+        """What evaluates bodies of these operands; long functions are called where calls are few,
+        and written out where there are many."""
+        few = self.kernel.size < _FEW and self.outline is not None
+        return Evaluator(self.vector, operands, self._called if few else None)
+
+    def _called(self, symbol: str, *operands: str) -> str:
+        """Call a function of vectors, which stands in the module once."""
+        assert self.outline is not None
+        real = self.vector.real
+        name = self.outline(
+            ("elementary", symbol, real), *_written_out(self.vector, symbol, operands)
+        )
+        given = ", ".join(f"{real} {x}" for x in operands)
+        return self.w.assign(f"call {real} @{name}({given})")
 
     # Memory
 
@@ -745,6 +815,9 @@ class Emitter:
 
     def _collected(self, number: int, place: Place, part: int, step: int) -> str:
         """A vector whose numbers lie apart."""
+        table, many = self.kernel.accesses[number].scale, len(self.kernel.operands) > 4
+        if self.target.masked and self.plan.width > 2 and (step == 1 if table else many):
+            return self._gathered(number, place, part, step)
         found = "poison" if not part else self.vector.number(0.0)
         for i in range(part or self.plan.width):
             address = self._address(number, (place[0], place[1] + i * step))
@@ -754,6 +827,26 @@ class Emitter:
             )
         return found
 
+    def _gathered(self, number: int, place: Place, part: int, step: int) -> str:
+        """The same in one instruction, which is shorter if not faster."""
+        w, width, access = self.w, self.plan.width, self.kernel.accesses[number]
+        mask = _mask(width, part or width)
+        if access.scale:
+            at = w.assign(
+                f"getelementptr inbounds i32, ptr {self.tables[number]}, i64 {place[0] or '0'}"
+            )
+            if place[1]:
+                at = w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place[1]}")
+            slots = w.masked(f"v{width}i32", f"<{width} x i32>", at, mask, width, 4)
+            if access.scale != 1:
+                slots = w.assign(f"mul nsw <{width} x i32> {slots}, splat (i32 {access.scale})")
+            base, kind = self.bases[number], "i32"
+        else:
+            base, kind = self._ahead(*place), "i64"
+            slots = "<" + ", ".join(f"i64 {i * step}" for i in range(width)) + ">"
+        spots = w.assign(f"getelementptr {self.one.real}, ptr {base}, <{width} x {kind}> {slots}")
+        return w.gather(self.vector, spots, mask, self.bits // 8)
+
     def _store(self, place: Place, value: str, part: int) -> None:
         """Put a vector of results where it belongs."""
         size, address = self.bits // 8, self._address(0, place)
@@ -761,6 +854,21 @@ class Emitter:
             self.w.masked_store(self.vector, value, address, _mask(self.plan.width, part), size)
         else:
             self.w.line(f"store {self.vector.real} {value}, ptr {address}, align {size}")
+
+
+def _written_out(
+    a: Arithmetic, symbol: str, operands: Sequence[str]
+) -> tuple[list[str], Callable[[], Writer], str]:
+    """A function of vectors: its parameters, its lines, and the type of its result."""
+    names = [f"%x{i}" for i in range(len(operands))]
+
+    def lines() -> Writer:
+        w = Writer()
+        inner = Arithmetic(w, a.width, a.bits, fused=a.fused, rounds=a.rounds)
+        w.line(f"ret {a.real} {FUNCTIONS[symbol](inner, *names)}")
+        return w
+
+    return [f"{a.real} {name}" for name in names], lines, a.real
 
 
 def splat(w: Writer, vector: str, one: str, value: str, width: int) -> str:
@@ -804,14 +912,22 @@ def evaluate(a: Arithmetic, body: Body, operands: Sequence[str]) -> str:
     >>> w.lines
     ['%v1 = fmul double %x, %y', '%v2 = fadd double %v1, 0x4000000000000000']
     """
-    return _Evaluator(a, operands).number(body)
+    return Evaluator(a, operands).number(body)
 
 
-class _Evaluator:
-    """Evaluates parts of a body, each once."""
+class Evaluator:
+    """Evaluates parts of a body, each once.
 
-    def __init__(self, a: Arithmetic, operands: Sequence[str]) -> None:
-        self.a, self.operands = a, operands
+    Args:
+        a: what to write with.
+        operands: the body's, in registers.
+        called: writes the call of a long function; without it each is written out in its place.
+    """
+
+    def __init__(
+        self, a: Arithmetic, operands: Sequence[str], called: Callable[..., str] | None = None
+    ) -> None:
+        self.a, self.operands, self.called = a, operands, called
         self.numbers: dict[str, str] = {}
         self.truths: dict[str, str] = {}
 
@@ -828,7 +944,13 @@ class _Evaluator:
     def _number(self, symbol: str, parts: tuple[Body, ...]) -> str:
         if symbol == "where":
             return self.a.select(self.truth(parts[0]), *map(self.number, parts[1:]))
-        return FUNCTIONS[symbol](self.a, *map(self.number, parts))
+        return self.function(symbol)(*map(self.number, parts))
+
+    def function(self, symbol: str) -> Callable[..., str]:
+        """An operation on registers."""
+        if self.called is not None and symbol not in _LIGHT | _MIDDLE:
+            return functools.partial(self.called, symbol)
+        return functools.partial(FUNCTIONS[symbol], self.a)
 
     def truth(self, body: Body) -> str:
         """Whether a body is anything but 0, without making a number of a comparison first."""

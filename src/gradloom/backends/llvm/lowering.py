@@ -318,15 +318,22 @@ class _Lowering:
             accesses.append(Access((*rows, 0) if laned else rows, scale, *lane))
             offsets.append(base * scale)
         plain = one.out.table is not None or injective(one.out, one.shape)
+        body, fold, step = one.body, 0, _even_step(one, accesses[1:], offsets[1:])
+        if step is not None:
+            assert isinstance(body, tuple)
+            body, fold = (body[0], (0,)), len(one.operands)
+            del spaces[2:], offsets[2:], accesses[2:], scales[2:]
         kernel = Kernel(
             (*one.shape, LANE) if laned else one.shape,
             accesses[0],
-            one.body,
+            body,
             tuple(accesses[1:]),
             start,
             ordered=one.ordered,
             muted=one.muted,
             overlap=start is not None and not plain,
+            fold=fold,
+            step=step or 0,
         )
         small, moved, chosen = self._planned(kernel)
         call = Call(
@@ -336,7 +343,7 @@ class _Lowering:
             tuple([a + b for a, b in zip(offsets, moved, strict=True)]),
             tuple(tables),
             tuple(
-                tuple([step * scale for step, scale in zip(steps, scales, strict=True)])
+                tuple([step * scale for step, scale in zip(steps, scales, strict=False)])
                 for _, _, steps in member.loops
             ),
         )
@@ -396,6 +403,20 @@ class _Lowering:
             self._table_parts.append(flat)
             self._table_size += len(flat)
         return self._tables[key]
+
+
+_FOLDS = {"max", "min", "sum", "logsumexp"}
+
+
+def _even_step(one: Instruction, accesses: list[Access], offsets: list[int]) -> int | None:
+    """How far apart the operands of an operation of many are, if always as far; else None."""
+    if not isinstance(one.body, tuple) or one.body[0] not in _FOLDS or len(accesses) < 4:
+        return None
+    if list(one.body[1]) != list(range(len(accesses))) or one.muted or one.accumulate:
+        return None
+    steps = {b - a for a, b in itertools.pairwise(offsets)}
+    alike = all(access == accesses[0] and not access.scale for access in accesses)
+    return steps.pop() if alike and len(steps) == 1 else None
 
 
 def _rows(shape: Sequence[int]) -> tuple[int, ...]:

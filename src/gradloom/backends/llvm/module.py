@@ -4,7 +4,7 @@ The functions take pointers alone, so that one object file serves any number of 
 kept on disk.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from gradloom.backends.llvm.frame import Frame
@@ -37,6 +37,7 @@ class Module:
         self.functions: list[str] = []
         self.declared: set[str] = set()
         self.kernels: dict[tuple[Any, ...], str] = {}
+        self.outlined: dict[Hashable, str] = {}
 
     def text(self) -> str:
         """All of it."""
@@ -138,11 +139,14 @@ class Module:
             outline=self._outline,
         )
 
-    def _outline(self, parameters: list[str], writer: Writer) -> str:
-        """A function of its own for what is hardly ever done."""
-        name = f"seldom{len(self.functions)}"
-        self.define(name, parameters, writer, internal=True)
-        return name
+    def _outline(
+        self, key: Hashable, parameters: list[str], lines: Callable[[], Writer], result: str
+    ) -> str:
+        """The name of a function that is written the first time somebody asks for it."""
+        if key not in self.outlined:
+            name = self.outlined[key] = f"outlined{len(self.outlined)}"
+            self.define(name, parameters, lines(), result=result, internal=True)
+        return self.outlined[key]
 
     def _kernel(self, call: Call) -> str:
         """The name of a kernel's function, which is written the first time."""

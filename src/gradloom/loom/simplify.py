@@ -103,14 +103,11 @@ def _shared(graph: Graph, codes: Codes, starts: Nodes, operands: Nodes, inner: F
     constant = np.repeat(codes == CONSTANT, counts)
     read = operands.copy()
     read[constant] = numbers[operands[constant]]
-    among = np.arange(size, dtype=np.int32)  # the nodes that may be equal to another
+    among = same  # the nodes that may be equal to another
+    keys = mixed(codes, _sums(mixed(place, read), starts[:-1], counts))
     for _ in range(_ROUNDS):
-        everything = len(among) == size
-        chosen = slice(None) if everything else ragged(starts[among], counts[among])
-        hashed = mixed(place[chosen], read[chosen])
-        begin = np.cumsum(counts[among]) - counts[among]
         found = same.copy()
-        found[among] = among[_first(mixed(codes[among], _sums(hashed, begin, counts[among])))]
+        found[among] = among[_first(keys)]
         _verify(found, codes, starts, read)
         moved = np.flatnonzero(found != same)
         if not len(moved):
@@ -122,27 +119,33 @@ def _shared(graph: Graph, codes: Codes, starts: Nodes, operands: Nodes, inner: F
         met[same[moved]] = True
         owners = np.repeat(np.arange(size, dtype=np.int32), counts)
         among = np.unique(owners[inner & met[read]])
+        chosen, width = ragged(starts[among], counts[among]), counts[among]
+        hashed = mixed(place[chosen], read[chosen])
+        keys = mixed(codes[among], _sums(hashed, np.cumsum(width) - width, width))
     return _shared_one_by_one(graph)
 
 
 def _sums(numbers: NDArray[np.uint64], begin: Nodes, counts: Nodes) -> NDArray[np.uint64]:
     """The sum of each run, 0 of an empty one."""
-    total = np.zeros(len(begin), dtype=np.uint64)
     some = counts > 0
-    if some.any():
-        total[some] = np.add.reduceat(numbers, begin[some])
+    if some.all():
+        return np.add.reduceat(numbers, begin)
+    total = np.zeros(len(begin), dtype=np.uint64)
+    total[some] = np.add.reduceat(numbers, begin[some])
     return total
 
 
 def _first(keys: NDArray[np.uint64]) -> Nodes:
     """For each place the first that holds the same key."""
+    ranked = np.sort(keys)
+    if (ranked[1:] != ranked[:-1]).all():  # as it is nearly always, and found out soon
+        return np.arange(len(keys), dtype=np.int32)
+    del ranked
     order = np.argsort(keys).astype(np.int32)  # not stable, which would take several times as long
     keys = keys[order]
-    fresh = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+    fresh = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
     first = np.empty(len(order), dtype=np.int32)
-    if len(order):
-        lowest = np.minimum.reduceat(order, fresh)
-        first[order] = np.repeat(lowest, np.diff(fresh, append=len(order)))
+    first[order] = np.repeat(np.minimum.reduceat(order, fresh), np.diff(fresh, append=len(order)))
     return first
 
 

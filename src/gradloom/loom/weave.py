@@ -64,9 +64,8 @@ class _Weaver:
     def levels(self) -> Nodes:
         """Step 2; terms have no level, but what they are made of counts for their sum."""
         nodes = np.flatnonzero((self.codes > PARAMETER) & ~self.terms.absorbed)
-        counts, reads = self._reads(nodes.astype(np.int32))
-        ends = np.cumsum(counts)
-        columns = [array("q", column.tobytes()) for column in (nodes, ends - counts, ends)]
+        begin, end, reads = self._reads(nodes.astype(np.int32))
+        columns = [array("q", column.tobytes()) for column in (nodes, begin, end)]
         levels = array("i", bytes(4 * len(self.codes)))
         read, level_of = array("i", reads.tobytes()), levels.__getitem__
         for node, start, end in zip(*columns, strict=True):
@@ -81,23 +80,31 @@ class _Weaver:
             levels[node] = highest + 1
         return np.array(levels)
 
-    def _reads(self, nodes: Nodes) -> tuple[Slots, Nodes]:
-        """How many operands each of these nodes has, of sums the factors of all terms; and them."""
+    def _reads(self, nodes: Nodes) -> tuple[Slots, Slots, Nodes]:
+        """The operands of all these nodes, of sums the factors of all terms, but no leaves.
+
+        Returns:
+            Where those of each node begin and end, and all in one list.
+        """
         terms, is_sum = self.terms, self.terms.is_sum[nodes]
         sums, maps = nodes[is_sum], nodes[~is_sum]
+        begin, end = (terms.begin[np.searchsorted(terms.owner, sums, side=side)] for side in _SIDES)
+        width = end - begin
         counts = np.empty(len(nodes), dtype=np.int64)
         counts[~is_sum] = self.starts[maps + 1] - self.starts[maps]
-        begin, end = (terms.begin[np.searchsorted(terms.owner, sums, side=side)] for side in _SIDES)
-        counts[is_sum] = 2 * (end - begin)
-        firsts = np.cumsum(counts) - counts
+        counts[is_sum] = 2 * width
+        ends = np.cumsum(counts)
+        firsts = ends - counts
         reads = np.empty(int(counts.sum()), dtype=np.int32)
         of_maps = ragged(self.starts[maps], counts[~is_sum])
         reads[ragged(firsts[~is_sum], counts[~is_sum])] = self.operands[of_maps]
-        of_sums, to = ragged(begin, end - begin), ragged(firsts[is_sum], end - begin)
+        of_sums, to = ragged(begin, width), ragged(firsts[is_sum], width)
         first, second = terms.first[of_sums], terms.second[of_sums]
         reads[to] = first
-        reads[to + np.repeat(end - begin, end - begin)] = np.where(second < 0, first, second)
-        return counts, reads
+        reads[to + np.repeat(width, width)] = np.where(second < 0, first, second)
+        inner = self.codes[reads] > PARAMETER
+        kept = np.append(0, np.cumsum(inner))
+        return kept[firsts], kept[ends], reads[inner]
 
     def group(self) -> list[Group | int]:
         """Step 3: the groups in the order of running; of one node that is one map, the node."""

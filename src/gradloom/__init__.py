@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         load_model,
         save_model,
     )
+    from gradloom.train.export import export
     from gradloom.train.fit import fit
     from gradloom.transforms import Compiled, compile, sparsity, vmap
     from gradloom.view.draw import _svg_of as _svg_of
@@ -122,6 +123,7 @@ __all__ = [
     "erfc",
     "exp",
     "expm1",
+    "export",
     "find_learning_rate",
     "fit",
     "floor",
@@ -184,6 +186,7 @@ _LATER = {
     "_svg_of": ("gradloom.view.draw", "_svg_of"),
     "compile": ("gradloom.transforms", "compile"),
     "draw": ("gradloom.view.draw", "draw"),
+    "export": ("gradloom.train.export", "export"),
     "find_learning_rate": ("gradloom.train", "find_learning_rate"),
     "fit": ("gradloom.train", "fit"),
     "load_model": ("gradloom.train", "load_model"),
@@ -209,7 +212,7 @@ def __getattr__(name: str) -> Any:
         library = str(missing.name).partition(".")[0]
         if library == "gradloom":
             raise
-        extra = "compile" if module == "gradloom.transforms" else "view"
+        extra = "view" if module.startswith("gradloom.view") else "compile"
         raise MissingExtraError(
             f"gradloom.{name} needs {library}, which is not installed: "
             f"pip install 'gradloom[{extra}]'"

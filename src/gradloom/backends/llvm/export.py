@@ -8,7 +8,8 @@ A recording follows one path; its guards tell whether the inputs take it. A func
 that it has one after another, and says by its result whether one was right.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -173,7 +174,7 @@ def _broken(w: Writer, made: Module, path: Placed, spaces: dict[str, str]) -> st
     for (space, offset), number in path.guards:
         at = w.assign(f"getelementptr inbounds {made.real}, ptr {spaces[space]}, i64 {offset}")
         seen = w.assign(f"load {made.real}, ptr {at}")
-        if number != number:
+        if math.isnan(number):
             odd = w.assign(f"fcmp ord {made.real} {seen}, {seen}")
         else:  # by bits: zeros must agree in sign
             left = w.assign(f"bitcast {made.real} {seen} to {whole}")
@@ -218,8 +219,3 @@ def _lacking(obj: bytes) -> list[str]:
     """What an object needs from elsewhere, as far as can be told."""
     elf = read_elf(obj)
     return elf.undefined if elf else []
-
-
-def entry_points(functions: Iterable[Function]) -> list[str]:
-    """The names of the functions."""
-    return [function.name for function in functions]

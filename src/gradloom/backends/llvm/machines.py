@@ -44,8 +44,8 @@ def _cortex(number: str, about: str, triple: str, real: int, rounds: bool) -> Ma
 
 def _riscv(name: str, about: str, features: str, real: int) -> Machine:
     bits = name[5:7]
-    target = Target(f"riscv{bits}-unknown-elf", f"generic-rv{bits}", features, 0, fused=real > 0,
-                    rounds=False)  # fmt: skip
+    triple, cpu = f"riscv{bits}-unknown-none-elf", f"generic-rv{bits}"
+    target = Target(triple, cpu, features, 0, fused=real > 0, rounds=False)
     return Machine(name, f"RISC-V {about}", target, real, pic=bits == "64", small=bits == "32")
 
 
@@ -56,7 +56,7 @@ def _x86(level: str, about: str, vector: int) -> Machine:
     return Machine(level, f"x86-64 {about}, ELF", target, pic=True)
 
 
-_HARD, _SOFT = "thumbv7em-none-eabihf", "thumbv7m-none-eabi"
+_HARD, _SOFT = "thumbv7em-unknown-none-eabihf", "thumbv7m-unknown-none-eabi"
 _KNOWN = [
     _x86("x86-64", "(SSE2)", 128),
     _x86("x86-64-v3", "with AVX2 and FMA", 256),
@@ -66,11 +66,13 @@ _KNOWN = [
         Target("aarch64-unknown-linux-gnu", "generic", "+reserve-x18", 128, 32),
         pic=True,
     ),
-    _cortex("m0", "no floating point", "thumbv6m-none-eabi", 0, False),
+    _cortex("m0", "no floating point", "thumbv6m-unknown-none-eabi", 0, False),
     _cortex("m3", "no floating point", _SOFT, 0, False),
     _cortex("m4", "single precision, hard-float ABI", _HARD, 32, False),
     _cortex("m7", "double precision, hard-float ABI", _HARD, 64, True),
-    _cortex("m33", "single precision, hard-float ABI", "thumbv8m.main-none-eabihf", 32, True),
+    _cortex(
+        "m33", "single precision, hard-float ABI", "thumbv8m.main-unknown-none-eabihf", 32, True
+    ),
     _riscv("riscv32", "RV32IMAC, no floating point, ILP32", "+m,+a,+c", 0),
     _riscv("riscv32f", "RV32IMAFC, single precision, ILP32F", "+m,+a,+f,+c", 32),
     _riscv("riscv64", "RV64GC, LP64D", "+m,+a,+f,+d,+c", 64),
@@ -94,7 +96,8 @@ def machine(name: str) -> Machine:
     >>> machine("z80")
     Traceback (most recent call last):
     gradloom.errors.ArgumentError: no target is called 'z80'; there are host, x86-64, x86-64-v3,
-    aarch64, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33, riscv32, riscv32f, riscv64, wasm32
+    aarch64, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33, riscv32, riscv32f, riscv64,
+    wasm32
     """
     if name == "host":
         here = host()

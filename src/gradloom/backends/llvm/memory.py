@@ -202,7 +202,7 @@ class _Placing:
         work = _allocate(units)
         for use in working:
             use.place = WORKSPACE, _within(units, use.first)
-        copies = []
+        copies: list[Part] = []
         for slots in sources:
             use = _Use(slots, -1)
             source = self._home(use, written) or (CONSTANTS, self._constant_places[use.first])

@@ -17,6 +17,7 @@ _MAGIC = b"\0asm\1\0\0\0"
 _CUSTOM, _IMPORT, _MEMORY, _GLOBAL, _EXPORT, _DATA = 0, 2, 5, 6, 7, 11
 _ORDER = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11]  # in which sections come
 _FUNCTION_KIND, _MEMORY_KIND, _GLOBAL_KIND = 0, 2, 3
+_SYMBOLS = 8  # the part of the section on linking that is the table of symbols
 _PAGE = 65536
 _STACK = 65536  # bytes; kernels keep a few vectors there, if anything
 
@@ -39,27 +40,33 @@ class Linked:
 
 
 def link(obj: bytes, exports: Iterable[str], room: int = 0) -> Linked:
-    """The module that has these functions of an object, and its memory as `memory`.
+    """The module that has these functions and arrays of an object, and its memory as `memory`.
 
     Args:
         obj: the object file.
-        exports: the names of functions.
+        exports: the names of functions, and of arrays, whose addresses are exported.
         room: bytes of memory that callers need, beyond what the module itself does.
     """
     sections, custom = _sections(obj)
     stack = _own_imports(sections.pop(_IMPORT, b"\0"))
-    places = _functions(custom.get("linking", b""))
-    top = -(-_data_end(sections.get(_DATA, b"\0")) // 16) * 16
+    segments = list(_segments(sections.get(_DATA, b"\0")))
+    functions, data = _symbols(custom.get("linking", b""), [start for start, _ in segments])
+    top = -(-max([0, *(start + size for start, size in segments)]) // 16) * 16
     heap = top + (_STACK if stack else 0)
     pages = -(-(heap + room) // _PAGE)
     sections[_MEMORY] = b"\1\0" + _leb(pages)
-    numbers = [b"\x7f\1\x41" + _sleb(heap) + b"\x0b"] if stack else []  # the stack grows downwards
-    numbers.append(b"\x7f\0\x41" + _sleb(heap) + b"\x0b")
-    sections[_GLOBAL] = _vector(numbers)
+    numbers = [_number(heap, mutable=True)] if stack else []  # the stack grows downwards
     shown = [_name("memory") + bytes([_MEMORY_KIND, 0])]
-    shown.append(_name("heap") + bytes([_GLOBAL_KIND, len(numbers) - 1]))
+    for name, address in [
+        ("heap", heap),
+        *[(name, data[name]) for name in exports if name in data],
+    ]:
+        shown.append(_name(name) + bytes([_GLOBAL_KIND]) + _leb(len(numbers)))
+        numbers.append(_number(address))
     for name in exports:
-        shown.append(_name(name) + bytes([_FUNCTION_KIND]) + _leb(places[name]))
+        if name not in data:
+            shown.append(_name(name) + bytes([_FUNCTION_KIND]) + _leb(functions[name]))
+    sections[_GLOBAL] = _vector(numbers)
     sections[_EXPORT] = _vector(shown)
     parts = [
         bytes([kind]) + _leb(len(sections[kind])) + sections[kind]
@@ -143,43 +150,45 @@ def _own_imports(content: bytes) -> bool:
     return stack
 
 
-def _functions(linking: bytes) -> dict[str, int]:
-    """The places of the functions, by name, from the table of symbols."""
-    reader, found = _Reader(linking), {}
+def _symbols(linking: bytes, starts: list[int]) -> tuple[dict[str, int], dict[str, int]]:
+    """The places of functions and the addresses of data, by name."""
+    reader = _Reader(linking)
+    functions: dict[str, int] = {}
+    data: dict[str, int] = {}
     reader.leb()  # version
     while reader:
         kind = reader.byte()
         table = _Reader(reader.take(reader.leb()))
-        if kind != 8:  # the table of symbols
-            continue
-        for name, place in _symbols(table):
-            found[name] = place
-    return found
+        if kind == _SYMBOLS:
+            for _ in range(table.leb()):
+                _symbol(table, functions, data, starts)
+    return functions, data
 
 
-def _symbols(table: _Reader) -> Iterator[tuple[str, int]]:
-    """The functions in the table of symbols."""
-    for _ in range(table.leb()):
-        kind, flags = table.byte(), table.leb()
-        undefined, named = flags & 0x10, flags & 0x40
-        if kind == 1:  # data
-            table.name()
-            if not undefined:
-                for _ in range(3):
-                    table.leb()
-        elif kind == 3:  # a section
-            table.leb()
-        else:
-            place = table.leb()
-            if not undefined or named:
-                name = table.name()
-                if kind == 0:
-                    yield name, place
+def _symbol(
+    table: _Reader, functions: dict[str, int], data: dict[str, int], starts: list[int]
+) -> None:
+    """Read a symbol from the table of them."""
+    kind, flags = table.byte(), table.leb()
+    undefined, named = flags & 0x10, flags & 0x40
+    if kind == 1:
+        name = table.name()
+        if not undefined:
+            segment, offset, _ = table.leb(), table.leb(), table.leb()
+            data[name] = starts[segment] + offset
+    elif kind == 3:  # a section
+        table.leb()
+    else:
+        place = table.leb()
+        if not undefined or named:
+            name = table.name()
+            if kind == 0:
+                functions[name] = place
 
 
-def _data_end(content: bytes) -> int:
-    """The first address behind all data."""
-    reader, end = _Reader(content), 0
+def _segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where each piece of data begins, and its size."""
+    reader = _Reader(content)
     for _ in range(reader.leb()):
         if reader.leb() != 0 or reader.byte() != 0x41:
             raise NotLinkableError("data without a place")
@@ -187,8 +196,12 @@ def _data_end(content: bytes) -> int:
         reader.byte()  # the end of the expression
         size = reader.leb()
         reader.take(size)
-        end = max(end, start + size)
-    return end
+        yield start, size
+
+
+def _number(address: int, *, mutable: bool = False) -> bytes:
+    """A global number of 32 bits."""
+    return bytes([0x7F, mutable, 0x41]) + _sleb(address) + b"\x0b"
 
 
 def _leb(number: int) -> bytes:

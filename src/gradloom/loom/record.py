@@ -109,8 +109,7 @@ class Recording:
         if type(x) is Symbol and x._recording is self:
             return x
         if isinstance(x, Value):
-            self._take(x)
-            return self._values[id(x)]
+            return self._leaf(x) if x._left is None else self._take(x)
         if type(x) is Symbol and not x._recording.active:
             raise _ended(x)
         raise RecordingError(
@@ -128,8 +127,16 @@ class Recording:
             return self.symbol(table.as_number(x)) if found is None else found
         return self._values.get(id(x))
 
-    def _take(self, value: Value) -> None:
-        """Note a value from outside: a leaf as a parameter, a result with all below it.
+    def _leaf(self, value: Value) -> "Symbol":
+        """Note a leaf from outside as a parameter."""
+        parameters = self.graph.parameters
+        self.codes.append(PARAMETER)
+        self.operands.append(len(parameters))
+        parameters.append(value)
+        return self._keep(value, len(self.codes) - 1)
+
+    def _take(self, value: Value) -> "Symbol":
+        """Note a result from outside with all below it.
 
         So arithmetic among values alone (a penalty on the weights) is recorded like any other,
         and read afresh at each run.
@@ -146,8 +153,7 @@ class Recording:
             if id(node) in self._values:
                 continue
             if node._left is None:
-                self._keep(node, self.graph.add(PARAMETER, (len(self.graph.parameters),)))
-                self.graph.parameters.append(node)
+                self._leaf(node)
                 continue
             if node._op not in OPS:
                 raise RecordingError(
@@ -156,10 +162,12 @@ class Recording:
                 )
             places = [self.symbol(x)._node for x in node._operands]
             self._keep(node, self.graph.add(code_of(node._op), places))
+        return self._values[id(value)]
 
-    def _keep(self, value: Value, node: int) -> None:
-        self._values[id(value)] = _symbol(self, node, value.data)
+    def _keep(self, value: Value, node: int) -> "Symbol":
+        found = self._values[id(value)] = _symbol(self, node, value.data)
         self._alive.append(value)  # so that no other takes its id
+        return found
 
     def is_value(self, node: int) -> bool:
         """Whether plain code would have a value here, with a graph, rather than a plain number."""

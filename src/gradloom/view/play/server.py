@@ -131,7 +131,8 @@ class Playground:
                 self._failed = error
                 self._ready.set()
                 return
-            self.port = next(iter(server.sockets)).getsockname()[1]
+            self._server = server
+            self.port = server.sockets[0].getsockname()[1]
             self._ready.set()
             async with server:
                 await self._end.wait()

@@ -241,6 +241,7 @@ class _Lowering:
         """What the results of each instruction are added to, and which slots to fill beforehand."""
         size = len(self.program.template)
         first = np.full(size, np.iinfo(np.int64).max)  # when something is first written there
+        first[self.program.inputs] = first[self.program.parameters] = -1
         outs = [member.slots(0) for member in members]
         for member, out in zip(members, outs, strict=True):
             times = np.broadcast_to(member.times(), out.shape)

@@ -47,8 +47,8 @@ class Recording:
         self._value_inputs = False
         self._found_values: set[int] = set()  # nodes that are values in plain code
         self._constants: dict[bytes, int] = {}
-        self._numbers: dict[float, Symbol] = {}  # but zeros, of which there are two
-        self._values: dict[int, Symbol] = {}
+        self._numbers: dict[float, Symbol] = {}  # but -0.0, which is equal to 0.0
+        self.values: dict[int, Symbol] = {}
         self._alive: list[Value] = []
         self._around: Recording | None = None
 
@@ -70,7 +70,7 @@ class Recording:
     def _check_parameters(self) -> None:
         """What was read as a parameter must not have been written meanwhile."""
         for value in self.graph.parameters:
-            number = self._values[id(value)]._number
+            number = self.values[id(value)]._number
             if value.data != number and not (math.isnan(number) and math.isnan(value.data)):
                 raise _written(value)
 
@@ -98,12 +98,12 @@ class Recording:
         Raises:
             RecordingError: it belongs to another recording or to a derivative around this one.
         """
-        known = self._values.get(id(x))
+        known = self.values.get(id(x))
         if known is not None:
             return known
         if type(x) is float:
             found = _symbol(self, self.constant(x), x)
-            if x:
+            if x or math.copysign(1.0, x) > 0.0:
                 self._numbers[x] = found
             return found
         if type(x) is Symbol and x._recording is self:
@@ -123,9 +123,9 @@ class Recording:
         if kind is Symbol:
             return x if x._recording is self else None
         if kind is float or kind is int:
-            found = self._numbers.get(x)
+            found = self._numbers.get(x) if x or kind is int else None  # 0.0 == -0.0
             return self.symbol(table.as_number(x)) if found is None else found
-        return self._values.get(id(x))
+        return self.values.get(id(x))
 
     def _leaf(self, value: Value) -> "Symbol":
         """Note a leaf from outside as a parameter."""
@@ -145,12 +145,12 @@ class Recording:
         while waiting:
             node = waiting[-1]
             below: list[Any] = [x for x in node._operands if type(x) is not float]
-            missing = [x for x in below if id(x) not in self._values]
+            missing = [x for x in below if id(x) not in self.values]
             if missing:
                 waiting += missing
                 continue
             waiting.pop()
-            if id(node) in self._values:
+            if id(node) in self.values:
                 continue
             if node._left is None:
                 self._leaf(node)
@@ -162,10 +162,10 @@ class Recording:
                 )
             places = [self.symbol(x)._node for x in node._operands]
             self._keep(node, self.graph.add(code_of(node._op), places))
-        return self._values[id(value)]
+        return self.values[id(value)]
 
     def _keep(self, value: Value, node: int) -> "Symbol":
-        found = self._values[id(value)] = _symbol(self, node, value.data)
+        found = self.values[id(value)] = _symbol(self, node, _outside.number(value))
         self._alive.append(value)  # so that no other takes its id
         return found
 
@@ -231,6 +231,12 @@ class _Outside:
         self.times = 0
         self.lock = threading.Lock()
         self.usual: list[tuple[type[Value], str, Any]] = []
+        self.reads: dict[type, Callable[[Value], Any]] = {}
+
+    def number(self, value: Value) -> float:
+        """The number of a value, read past what watches it."""
+        read = self.reads.get(type(value))
+        return value.data if read is None else read(value)
 
     def watch(self) -> None:
         """One recording more is in progress."""
@@ -240,6 +246,7 @@ class _Outside:
                 table.recorded = _look_up
                 self.times += 1
                 self.usual = list(_attributes(Value)) if self.times <= self.TIMES else []
+                self.reads = {kind: x.__get__ for kind, name, x in self.usual if name == "data"}
                 for kind, name, usual in self.usual:
                     stand_in = _recorded if name in _OPERATORS else _watched
                     setattr(kind, name, stand_in(name, usual))
@@ -277,7 +284,8 @@ def _recorded(name: str, usual: Any) -> Callable[..., Any]:
         recording = _here.recording
         if recording is None:
             return usual(value, other)
-        return operate(recording.symbol(value), other)
+        known = recording.values.get(id(value))
+        return operate(recording.symbol(value) if known is None else known, other)
 
     def applied(value: Value, op: Op, operands: Sequence[Scalar]) -> Any:
         recording = _here.recording

@@ -50,17 +50,23 @@ def axes_of(slots: Slots) -> Axes | None:
     """
     axes: Axes = []
     while len(slots) > 1:
-        steps = np.diff(slots)
-        breaks = np.flatnonzero(steps != steps[0])
-        run = int(breaks[0]) + 1 if len(breaks) else len(slots)
+        run, step = _even(slots)
         if len(slots) % run:
             return None
         rows = slots.reshape(-1, run)
-        if len(rows) > 1 and (np.diff(rows, axis=1) != steps[0]).any():
+        if len(rows) > 1 and (rows[:, 1:] - rows[:, :-1] != step).any():
             return None
-        axes.append((run, int(steps[0])))
+        axes.append((run, step))
         slots = rows[:, 0]
     return axes[::-1]
+
+
+def _even(slots: Slots) -> tuple[int, int]:
+    """How many elements from the first on are evenly spaced, and by what step."""
+    steps = slots[1:] - slots[:-1]  # np.diff would take most of the time
+    uneven = steps != steps[0]
+    first = int(uneven.argmax())
+    return first + 1 if first else len(slots), int(steps[0])
 
 
 def common(lists: Sequence[Slots]) -> Piece:
@@ -206,13 +212,12 @@ def _run(slots: Slots) -> int:
     """How many elements from the first on are nested arithmetic."""
     whole = 1
     while len(slots) > 1:
-        steps = np.diff(slots)
-        breaks = np.flatnonzero(steps != steps[0])
-        run = int(breaks[0]) + 1 if len(breaks) else len(slots)
+        run, _ = _even(slots)
         rows = slots[: len(slots) // run * run].reshape(-1, run)
-        broken = np.flatnonzero((rows - rows[:, :1] != rows[0] - rows[0, 0]).any(axis=1))
+        broken = (rows - rows[:, :1] != rows[0] - rows[0, 0]).any(axis=1)
+        first = int(broken.argmax())  # the first row is never broken
         whole *= run
-        slots = rows[: broken[0] if len(broken) else len(rows), 0]
+        slots = rows[: first or len(rows), 0]
     return whole
 
 

@@ -24,7 +24,7 @@ check: $(VENV)/.dev  ## formatting, lint, types
 
 bench: $(VENV)/.bench  ## time the engine against its peers
 	$(BIN)/python benchmarks/eager.py
-	$(BIN)/python benchmarks/compiled.py
+	$(BIN)/python benchmarks/native.py
 
 clean:
 	rm -rf $(VENV)

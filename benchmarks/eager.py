@@ -17,20 +17,17 @@ each time. Freeing the graph is timed apart, for the engines that free it node b
 
 import argparse
 import gc
-import importlib
-import importlib.metadata
 import json
-import platform
 import random
 import statistics
-import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from common import child, installed, machine
 
 SIZES = (1_000, 100_000)
 SHAPE = (3, 8, 8, 1)
@@ -215,32 +212,15 @@ def bytes_a_node(work: Work, numbers: list[float]) -> float:
     return held / nodes
 
 
-def run(engine: str, seconds: float) -> dict[str, Any]:
-    """`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--engine", engine, "--seconds", str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{engine} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
-def installed() -> dict[str, str]:
-    """The engines at hand and their versions."""
-    versions = {}
-    for name, (_, distribution) in ENGINES.items():
-        try:
-            versions[name] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            print(f"{name}: not installed, left out (pip install -e '.[bench]')")
-    return versions
-
-
 def compare(versions: dict[str, str], rounds_of_each: int, seconds: float) -> dict[str, Any]:
     """All engines in turn, round after round; medians over the rounds."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in versions}
     for _ in range(rounds_of_each):
         for name in versions:
-            rounds[name].append(run(name, seconds))
+            found, why = child(__file__, ["--engine", name, "--seconds", str(seconds)])
+            if found is None:
+                raise SystemExit(f"{name} {why}")
+            rounds[name].append(found)
     ours = rounds["gradloom"][0]["gradient"]
     table: dict[str, Any] = {}
     for name, runs in rounds.items():
@@ -262,13 +242,11 @@ def compare(versions: dict[str, str], rounds_of_each: int, seconds: float) -> di
 
 def show(table: dict[str, Any], rounds: int) -> None:
     small, large = map(str, SIZES)
-    print(
-        f"Python {platform.python_version()}, {platform.machine()}; medians of {rounds} processes"
-    )
+    print(f"{machine()}; medians of {rounds} processes")
     print("build + backward, ns a node (spread), and how many times Gradloom's\n")
     print(f"{'engine':22}{SIZES[0]:>12,} nodes{'':>16}{SIZES[1]:>12,} nodes{'':>16}bytes a node")
     for name, row in table.items():
-        line = f"{name + ' ' + row['version'].split('+')[0]:22}"
+        line = f"{name + ' ' + row['version']:22}"
         for size in (small, large):
             s = row["sizes"][size]
             ratio = s["ns"] / table["gradloom"]["sizes"][size]["ns"]
@@ -298,7 +276,8 @@ def main() -> None:
         print(json.dumps(measure(options.engine, options.seconds)))
         return
     rounds, seconds = (1, 0.2) if options.quick else (ROUNDS, options.seconds)
-    table = compare(installed(), rounds, seconds)
+    versions = installed({name: found[1] for name, found in ENGINES.items()})
+    table = compare(versions, rounds, seconds)
     show(table, rounds)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")

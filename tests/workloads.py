@@ -1,6 +1,6 @@
 """Programs of scalars as a learner writes them: loops over single numbers, nothing vectorised.
 
-The tests hold how few array instructions each becomes, and `benchmarks/compiled.py` times them.
+The tests hold how few array instructions each becomes, and `benchmarks/native.py` times them.
 A builder gives a `Workload` with seeded numbers. `number` makes the parameters (values, another
 engine's scalars) and `fn` has the functions (`exp`, `log`, `relu`, ...), so that every engine can
 run the very same loops.

@@ -1,0 +1,361 @@
+"""The same work by everybody: Gradloom's scalar code, and what a user could pick instead.
+
+Training and valuation from `tests/workloads.py`, a step each, with the gradient by every
+parameter:
+
+- moons: micrograd's demo, all 100 samples; moons100: 100 updates by gradient descent in one call
+  of the engine, if it has such a call;
+- gpt: a one-layer character GPT, 8 tokens: loss, gradient and Adam's update; gpt100: 100 updates in
+  one call; gpt16: the same in float32 for 16 texts side by side, the time of one text;
+- digits: an epoch of an MLP 64-64-10 on the digits, batches of 64, Adam;
+- asian1k, asian100k: an Asian option over 252 steps, 1,000 and 100,000 paths, price and Greeks;
+- gmm: ADBench's mixture of Gaussians (d = 10, k = 25, n = 1,000);
+- lstm2, lstm4: ADBench's diagonal LSTM of 2 and 4 layers over 1,024 characters.
+
+Gradloom runs the scalar code; the others run arrays written for them by hand (and, where it says
+scalars, the same scalar loops). C by hand (`gcc -O3 -march=native -ffast-math`) is the limit; what
+engine does what is in `benchmarks/peers/`. Every run is a process of its own, and the processes
+take turns. Before a process is timed, its results must agree with NumPy's by hand: with one
+thread, and with two where the work is parallel.
+
+Two more tables: from the first call to the first gradient, with an empty and with a filled cache;
+and the cost of a scalar node, from 1,000 to 10,000,000 of them.
+
+    python benchmarks/native.py                # all that is installed
+    python benchmarks/native.py --json FILE    # the figures as JSON too
+    python benchmarks/native.py --quick        # one short round, to see that it runs
+    python benchmarks/native.py --case moons --case gpt --only "C by hand" --only JAX
+    python benchmarks/native.py --limit 600    # seconds for a process, 180 unless told
+
+It needs NumPy and scikit-learn; the peers come with `pip install -e '.[bench]'`.
+"""
+
+import argparse
+import importlib
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+from common import Stages, child, installed, machine, median_seconds, timed
+from peers import PARTS, Maker, data, flat
+
+MODULES = ("ours", "c", "by_hand", "jax_peer", "pytorch", "others")
+REFERENCE = "NumPy by hand"
+LIMIT_OF_ALL = "C by hand"
+OURS = "Gradloom"
+PARALLEL = ("gpt16", "digits", "asian1k", "asian100k", "gmm")  # worth a second thread
+SHORT = ("moons", "gpt", "gpt16", "digits", "asian1k", "gmm", "lstm2")  # with --quick
+FIRST = {"moons": 0.15, "gpt": 0.3, "asian1k": 0.15}  # seconds to the first gradient, at most
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)  # nodes
+TRACED = 1_000_000  # nodes up to which memory is looked at
+ROUNDS = 3  # processes for each engine, case and number of threads
+SECONDS = 1.0  # of timing in each process, at least three repetitions
+SLOW = 20.0  # seconds to the first result, above which one process is enough
+LIMIT = 180.0  # seconds for a process, preparation included
+TOLERANCE = 1e-9  # relative to the largest number of a part
+# What a case or an engine may be off by: float32; another place for Adam's epsilon.
+TOLERANCES = {"gpt16": 1e-5, "scikit-learn": 1e-5}
+
+ENGINES: dict[str, tuple[str, dict[str, Maker]]] = {
+    name: found
+    for module in MODULES
+    for name, found in importlib.import_module(f"peers.{module}").ENGINES.items()
+}
+
+
+def parts(case: str, found: Any) -> dict[str, list[float]]:
+    """What an engine's check returned, by name."""
+    named = found if isinstance(found, dict) else dict(zip(PARTS[case], found, strict=True))
+    return {name: flat(part) for name, part in named.items()}
+
+
+def gap(found: dict[str, list[float]], reference: dict[str, list[float]]) -> float:
+    """The largest difference, relative to the largest number of its part."""
+    return max(
+        max(abs(a - b) for a, b in zip(found[name], reference[name], strict=True))
+        / max(map(abs, reference[name]))
+        for name in found
+    )
+
+
+def measure(
+    engine: str, case: str, threads: int, seconds: float, reference: dict[str, Any] | None
+) -> Any:
+    """The figures of one process: what happens once in seconds, a step in microseconds.
+
+    Raises:
+        SystemExit: the results are not the reference's.
+    """
+    start = time.perf_counter()
+    prepared = ENGINES[engine][1][case](threads)
+    found = parts(case, prepared.check())
+    first = time.perf_counter() - start
+    if reference is None:
+        return found
+    difference = gap(found, reference)
+    if not difference <= max(TOLERANCES.get(name, TOLERANCE) for name in (case, engine)):
+        raise SystemExit(f"disagrees by {difference:.1e}; it was not timed")
+    if prepared.seconds:
+        took = prepared.seconds()
+    else:
+        took = median_seconds(prepared.run, seconds) / prepared.steps
+    return {"stages": prepared.stages, "first": first, "gap": difference, "us": took * 1e6}
+
+
+def compare(
+    case: str, threads: int, engines: list[str], rounds: int, seconds: float, limit: float
+) -> dict[str, Any]:
+    """All engines in turn, round after round; medians over the rounds."""
+    runs: dict[str, list[Any]] = {name: [] for name in engines if case in ENGINES[name][1]}
+    failed: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        reference = Path(folder) / "reference.json"
+        found, why = child(__file__, ["--engine", REFERENCE, "--case", case], limit)
+        if found is None:
+            raise SystemExit(f"{case}: the reference {why}")
+        reference.write_text(json.dumps(found))
+        for _ in range(rounds):
+            for name, done in runs.items():
+                if name in failed or (done and done[0]["first"] > SLOW):
+                    continue
+                options = ["--engine", name, "--case", case, "--threads", str(threads)]
+                options += ["--seconds", str(seconds), "--reference", str(reference)]
+                found, why = child(__file__, options, limit, threads)
+                if found is None:
+                    failed[name] = why
+                else:
+                    done.append(found)
+    table: dict[str, Any] = {}
+    for name, done in runs.items():
+        if name in failed:
+            table[name] = {"failed": failed[name]}
+            continue
+        steps = [one["us"] for one in done]
+        table[name] = {
+            "us": statistics.median(steps),
+            "spread": [min(steps), max(steps)],
+            "gap": max(one["gap"] for one in done),
+            "stages": {
+                stage: statistics.median(one["stages"][stage] for one in done)
+                for stage in done[0]["stages"]
+            },
+        }
+    return table
+
+
+def show_case(case: str, threads: int, table: dict[str, Any]) -> None:
+    title = f"{case}, {'one thread' if threads == 1 else f'{threads} threads'}"
+    print(f"\n{title:24}{'a step, µs (spread)':>36}{'× C':>10}{'× ours':>10}    once, s")
+    for name, row in sorted(table.items(), key=lambda item: item[1].get("us", float("inf"))):
+        if "failed" in row:
+            print(f"{name:24}{row['failed'][:60]:>36}")
+            continue
+        low, high = row["spread"]
+        step = f"{row['us']:,.2f} ({low:,.2f}-{high:,.2f})"
+        ratios = "".join(
+            f"{row['us'] / table[other]['us']:>10.2f}"
+            if table.get(other, {}).get("us")
+            else " " * 10
+            for other in (LIMIT_OF_ALL, OURS)
+        )
+        once = ", ".join(f"{stage} {seconds:.3f}" for stage, seconds in row["stages"].items())
+        print(f"{name:24}{step:>36}{ratios}    {once or '-'}", flush=True)
+
+
+# From the first call to the first gradient
+
+
+def first_gradient(case: str) -> float:
+    """Seconds from the first call of a function to its gradient, as a user writes it."""
+    from peers import ours
+
+    loss, _ = ours.prepared_loss(case, 1)
+    start = time.perf_counter()
+    loss().backward()
+    return time.perf_counter() - start
+
+
+def compare_first(rounds: int, limit: float) -> dict[str, Any]:
+    """With an empty cache and with what the process before left in it; medians."""
+    table: dict[str, Any] = {}
+    for case in FIRST:
+        times: dict[str, list[float]] = {"cold": [], "warm": []}
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                for seconds in times.values():
+                    variables = {"GRADLOOM_CACHE": str(Path(folder) / "cache")}
+                    found, why = child(__file__, ["--first", case], limit, 1, variables)
+                    if found is None:
+                        raise SystemExit(f"first gradient of {case}: {why}")
+                    seconds.append(found)
+        table[case] = {name: statistics.median(seconds) for name, seconds in times.items()}
+    return table
+
+
+def show_first(table: dict[str, Any]) -> None:
+    print("\nfrom the first call to the first gradient, s: empty cache, filled cache")
+    for case, row in table.items():
+        bars = _bar(row["cold"], FIRST[case]), _bar(row["warm"], FIRST[case] / 3)
+        print(f"{case:12}{row['cold']:8.3f} ({bars[0]}){row['warm']:8.3f} ({bars[1]})")
+
+
+# The cost of a node
+
+
+def a_node(nodes: int) -> dict[str, float]:
+    """Nanoseconds and bytes a node for the moons demo with so many samples, stage by stage."""
+    from gradloom.backends.choice import Options, maker
+    from gradloom.loom.adjoint import adjoint
+    from gradloom.loom.record import record
+    from gradloom.loom.weave import weave
+
+    def make(stages: Stages) -> Any:
+        with timed(stages, "record"):
+            graph, _ = record(work.function, *work.arguments)
+        with timed(stages, "weave"):
+            program = weave(graph)
+        with timed(stages, "adjoint"):
+            reverse = adjoint(program, program.parameters)
+        return graph, program, reverse
+
+    work = data.workloads.moons(max(1, round(nodes / 658)))
+    rounds: list[Stages] = []
+    for _ in range(max(1, min(100, 500_000 // nodes))):
+        rounds.append({})
+        graph, _, reverse = make(rounds[-1])
+    count = len(graph)
+    middle = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+    found = {f"{name}_ns": seconds / count * 1e9 for name, seconds in middle.items()}
+    found["once_ns"] = sum(found.values())
+    stages: Stages = {}
+    with timed(stages, "compile"):
+        runner = maker(reverse, Options())(None)
+    inputs = [*data.workloads.arguments_flat(work.arguments), 1.0]
+    numbers = data.np.array([p.data for p in reverse.values])
+    inputs = data.np.array(inputs)
+    found["compile_s"] = stages["compile"]
+    found["run_ns"] = median_seconds(lambda: runner.run(inputs, numbers), 0.5) / count * 1e9
+    found["nodes"] = count
+    if nodes <= TRACED:
+        del graph, reverse, runner
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        kept = make({})
+        held, peak = (now - before for now in tracemalloc.get_traced_memory())
+        del kept
+        found |= {"held": held / count, "peak": peak / count}
+    return found
+
+
+def compare_nodes(sizes: tuple[int, ...], rounds: int, limit: float) -> dict[str, Any]:
+    """`a_node` for each size in processes of their own; medians."""
+    table: dict[str, Any] = {}
+    for size in sizes:
+        runs = []
+        for _ in range(rounds):
+            found, why = child(__file__, ["--nodes", str(size)], limit)
+            if found is None:
+                raise SystemExit(f"{size} nodes: {why}")
+            runs.append(found)
+        table[str(size)] = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+    return table
+
+
+def show_nodes(table: dict[str, Any], judged: bool) -> None:
+    print("\na scalar node (moons, more samples), ns; compiling in all, s; bytes a node")
+    for row in table.values():
+        memory = f"{row['held']:.0f} kept, {row['peak']:.0f} at the peak" if "held" in row else "-"
+        print(
+            f"{row['nodes']:>12,.0f} nodes: once {row['once_ns']:,.0f} "
+            f"(record {row['record_ns']:,.0f}, weave {row['weave_ns']:,.0f}, "
+            f"adjoint {row['adjoint_ns']:,.0f}), compile {row['compile_s']:.3f}, "
+            f"a run {row['run_ns']:.3f}; {memory}"
+        )
+    if not judged:
+        return
+    for name, words in (("once_ns", "recording and weaving"), ("run_ns", "a run")):
+        costs = [row[name] for row in table.values()]
+        growth = max(costs) / min(costs)
+        print(f"{words}: dearest to cheapest {growth:.2f}, {_bar(growth, 1.5)}")
+
+
+def _bar(figure: float, bar: float) -> str:
+    return f"{'within' if figure <= bar else 'OVER'} the bar of {bar:.3g}"
+
+
+def at_hand(only: list[str]) -> dict[str, str]:
+    """The engines asked for that can run, with their versions."""
+    wanted = {name: found[0] for name, found in ENGINES.items() if not only or name in only}
+    versions = installed(wanted)
+    if LIMIT_OF_ALL in versions and not shutil.which("gcc"):
+        print(f"{LIMIT_OF_ALL}: gcc is not there, left out")
+        del versions[LIMIT_OF_ALL]
+    return versions
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=PARTS, action="append", help="this one; may be repeated")
+    parser.add_argument("--only", choices=ENGINES, action="append", metavar="ENGINE", default=[])
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for a process")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of timing in a process")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="processes of each kind")
+    for hidden, kind in (("engine", str), ("reference", Path), ("first", str), ("nodes", int)):
+        parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def as_child(told: argparse.Namespace) -> Any:
+    """What a process of its own is to find out, or None in the parent."""
+    if told.nodes:
+        return a_node(told.nodes)
+    if told.first:
+        return first_gradient(told.first)
+    if told.engine:
+        known = json.loads(told.reference.read_text()) if told.reference else None
+        return measure(told.engine, told.case[0], told.threads, told.seconds, known)
+    return None
+
+
+def main() -> None:
+    told = options()
+    found = as_child(told)
+    if found is not None:
+        print(json.dumps(found))
+        return
+    rounds, seconds, sizes = told.rounds, told.seconds, SIZES
+    cases = told.case or list(PARTS)
+    if told.quick:
+        rounds, seconds, sizes = 1, 0.0, SIZES[1:3]
+        cases = told.case or list(SHORT)
+    versions = at_hand(told.only)
+    from_where = {ENGINES[name][0]: version for name, version in versions.items()}
+    print(f"{machine()}, {', '.join(f'{name} {v}' for name, v in from_where.items())}")
+    print(f"medians of {rounds} processes")
+    figures: dict[str, Any] = {"machine": machine(), "versions": versions, "cases": {}}
+    for case in cases:
+        figures["cases"][case] = {}
+        for threads in (1, 2) if case in PARALLEL and not told.quick else (1,):
+            table = compare(case, threads, list(versions), rounds, seconds, told.limit)
+            figures["cases"][case][str(threads)] = table
+            show_case(case, threads, table)
+    if not told.case and not told.only:
+        figures["first"] = compare_first(rounds, told.limit)
+        show_first(figures["first"])
+        figures["nodes"] = compare_nodes(sizes, 1 if told.quick else rounds, 10 * told.limit)
+        show_nodes(figures["nodes"], judged=not told.quick)
+    if told.json:
+        told.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

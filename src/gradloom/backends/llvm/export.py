@@ -34,7 +34,9 @@ from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.objects import read_elf
 from gradloom.backends.llvm.softmath import definitions
 from gradloom.errors import ArgumentError
+from gradloom.loom.merge import merge
 from gradloom.loom.program import Body, Program
+from gradloom.loom.roll import roll
 
 Numbers = NDArray[np.float64]
 
@@ -98,7 +100,7 @@ def write(
             for one in program.written:
                 _check(one.body)
         placed = [
-            place(program, target, bits, None if passed else parameters)
+            place(roll(merge(program)), target, bits, None if passed else parameters)
             for program in function.programs
         ]
         _write_function(made, function.name, placed, passed)

@@ -161,6 +161,9 @@ class _Placing:
                     walked = (walked[:, None] + np.arange(size) * stride).reshape(-1)
             if access.scale:
                 walked = np.unique(self.tables[next(tables) + walked].astype(np.int64))
+            if call.kernel.fold and i:
+                folded = np.arange(call.kernel.fold) * call.kernel.step
+                walked = np.unique(walked[:, None] + folded)
             for count, steps in zip(counts, call.moves, strict=True):
                 if steps[i]:
                     walked = np.unique(walked[:, None] + np.arange(count) * steps[i])
@@ -193,7 +196,7 @@ class _Placing:
             else:
                 working.append(use)
         units = _units(working)
-        sources = self._sources(working, written)
+        sources = self._sources(working, units, written)
         self._keep(constant, [slots for slots in sources if fixed[slots[0]]])
         for slots in sources:
             for unit in units:
@@ -221,7 +224,9 @@ class _Placing:
                 return space, int(order[use.first])
         return None
 
-    def _sources(self, working: Sequence[_Use], written: NDArray[np.bool_]) -> list[Slots]:
+    def _sources(
+        self, working: Sequence[_Use], units: Sequence[_Unit], written: NDArray[np.bool_]
+    ) -> list[Slots]:
         """Slots that are read in the workspace though nobody writes them, in runs."""
         if not working:
             return []
@@ -230,7 +235,8 @@ class _Placing:
         kinds = np.zeros(len(self.template), dtype=np.int64)
         for kind, slots in enumerate(self.homes.values(), 1):
             kinds[slots] = np.arange(len(slots)) - slots + kind * 2 * len(self.template)
-        breaks = (np.diff(read) != 1) | (np.diff(kinds[read]) != 0)
+        owner = np.searchsorted([unit.first for unit in units], read, side="right")
+        breaks = (np.diff(read) != 1) | (np.diff(kinds[read]) != 0) | (np.diff(owner) != 0)
         return [run for run in np.split(read, np.flatnonzero(breaks) + 1) if len(run)]
 
     def _keep(self, uses: Sequence[_Use], runs: Sequence[Slots]) -> None:

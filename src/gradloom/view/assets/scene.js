@@ -11,6 +11,7 @@ const scene = {};
 (() => {
   const CHAR = 6.65; // the advance of a letter at 11 px in every common monospaced font
   const ROW = 15;
+  const KINDS = { r: "result", l: "leaf", p: "parameter", c: "constant" };
   const OP = 13; // radius of an operation
   const FEW = 4; // repeats that a large picture shows one by one
   const GAP = 10; // from an operation to its result
@@ -106,8 +107,8 @@ const scene = {};
   const range = (values) => {
     const known = values.filter((x) => x !== null);
     if (!known.length) return "–";
-    const low = Math.min(...known);
-    const high = Math.max(...known);
+    const low = known.reduce((a, b) => Math.min(a, b));
+    const high = known.reduce((a, b) => Math.max(a, b));
     return low === high ? scene.number(low, 3) : `${scene.number(low, 3)} … ${scene.number(high, 3)}`;
   };
 
@@ -140,16 +141,21 @@ const scene = {};
         rows.push(["grad", range(grads), grads.every((x) => x === null) ? "none" : "grad"]);
       }
     }
-    return { rows, op: "" };
+    return { rows, op: "", isFold: true };
   };
 
+  // With "steady" numbers there is room for any, so that nothing moves when they change.
   const measure = (content, numbers) => {
     if (!numbers && content.op && !content.rows[0][0]) {
       return { width: 0, height: 2 * OP, front: frontOf(content.op) }; // the operation says it all
     }
     const longest = Math.max(
       4,
-      ...content.rows.map(([name, value]) => name.length + value.length + (name && value ? 2 : 0)),
+      ...content.rows.map(([name, value, cls]) => {
+        const isNumber = numbers === "steady" && ["data", "grad", "none"].includes(cls);
+        const length = isNumber ? (content.isFold ? 19 : 10) : value.length;
+        return name.length + length + (name && value ? 2 : 0);
+      }),
     );
     const width = Math.round(longest * CHAR + 18);
     const height = Math.max(22, content.rows.length * ROW + 10);
@@ -163,7 +169,8 @@ const scene = {};
   // which hold a lane free for it.
   scene.layout = (doc, view, numbers) => {
     for (const unit of view.units) {
-      unit.content = scene.content(doc, unit, numbers);
+      if (!unit.rows) unit.content = scene.content(doc, unit, numbers);
+      else unit.content = { rows: unit.rows, op: "" };
       Object.assign(unit, measure(unit.content, numbers));
     }
     const plan = planned(view);
@@ -392,8 +399,8 @@ const scene = {};
         text(of, unit.left + wide / 2, unit.middle + 4, unit.content.op, "symbol", "middle");
       }
       if (!unit.width) return;
-      const kind = unit.node === undefined ? "fold" : { r: "result", l: "leaf", p: "parameter", c: "constant" }[doc.kinds[unit.node]];
-      if (unit.node === undefined) {
+      const kind = unit.kind || (unit.node === undefined ? "fold" : KINDS[doc.kinds[unit.node]]);
+      if (kind === "fold") {
         rect(of, unit.x + 5, unit.y - 5, unit.width, unit.height, 6, "stack");
         rect(of, unit.x + 2.5, unit.y - 2.5, unit.width, unit.height, 6, "stack");
       }
@@ -423,19 +430,19 @@ const scene = {};
     return found;
   };
 
-  const escaped = (text) =>
+  scene.escaped = (text) =>
     text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
   const at = (x) => String(Math.round(x * 10) / 10);
 
-  // The shapes as elements of SVG, those of one thing in one group.
-  scene.elements = (shapes) => {
+  // The shapes as elements of SVG, those of one thing in one group with attributes of its own.
+  scene.elements = (shapes, attributes = () => "") => {
     const parts = [];
     let group = null;
     for (const shape of shapes) {
       if (shape.of !== group) {
         if (group !== null) parts.push("</g>");
         group = shape.of;
-        parts.push(`<g data-of="${group}">`);
+        parts.push(`<g data-of="${group}" ${attributes(group)}>`);
       }
       if (shape.rect) {
         const [x, y, width, height, round] = shape.rect.map(at);
@@ -447,7 +454,7 @@ const scene = {};
       } else {
         const [x, y, content, anchor] = shape.text;
         const where = anchor === "start" ? "" : ` text-anchor="${anchor}"`;
-        parts.push(`<text class="${shape.cls}" x="${at(x)}" y="${at(y)}"${where}>${escaped(content)}</text>`);
+        parts.push(`<text class="${shape.cls}" x="${at(x)}" y="${at(y)}"${where}>${scene.escaped(content)}</text>`);
       }
     }
     if (group !== null) parts.push("</g>");

@@ -1,0 +1,113 @@
+// Rules in mathematical notation: MathML, which browsers set by themselves.
+
+"use strict";
+
+const maths = {};
+
+(() => {
+  const [SUM, PRODUCT, POWER, ATOM] = [1, 2, 3, 4]; // how tightly a formula holds together
+
+  const row = (...parts) => `<mrow>${parts.join("")}</mrow>`;
+  const sign = (text) => `<mo>${scene.escaped(text)}</mo>`;
+  const paren = (inner) => row("<mo>(</mo>", inner, "<mo>)</mo>");
+  const held = ({ text, holds }, least) => (holds >= least ? text : paren(text));
+
+  maths.number = (x, digits) => {
+    const text = scene.number(x, digits);
+    const negative = text.startsWith("−");
+    return {
+      text: negative ? row("<mo>−</mo>", `<mn>${text.slice(1)}</mn>`) : `<mn>${text}</mn>`,
+      holds: negative ? SUM : ATOM,
+    };
+  };
+
+  maths.name = (text) => {
+    const parts = text.match(/^(v)(\d+)$/);
+    const inner = parts ? `<msub><mi>${parts[1]}</mi><mn>${parts[2]}</mn></msub>` : `<mi>${scene.escaped(text)}</mi>`;
+    return { text: inner, holds: ATOM };
+  };
+
+  const call = (name, parts) => ({
+    text: row(`<mi>${scene.escaped(name)}</mi>`, "<mo>(</mo>", parts.map((p) => p.text).join("<mo>,</mo>"), "<mo>)</mo>"),
+    holds: ATOM,
+  });
+
+  const some = (parts, most, rest) =>
+    parts.length <= most + 1 ? parts : [...parts.slice(0, most), rest, parts[parts.length - 1]];
+  const dots = { text: "<mo>…</mo>", holds: ATOM };
+
+  const joined = (parts, mark, holds) => ({
+    text: row(parts.map((p) => held(p, holds)).join(sign(mark))),
+    holds,
+  });
+
+  // An operation on formulas.
+  maths.apply = (symbol, parts) => {
+    const [a, b] = parts;
+    const bracket = (mark) => ({ text: row("<mo>[</mo>", a.text, sign(mark), b.text, "<mo>]</mo>"), holds: ATOM });
+    switch (symbol) {
+      case "+": return { text: row(held(a, SUM), sign("+"), b.holds === SUM && b.text.startsWith("<mrow><mo>−") ? paren(b.text) : b.text), holds: SUM };
+      case "-": return { text: row(a.text, sign("−"), held(b, PRODUCT)), holds: SUM };
+      case "*": return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
+      case "/": return { text: `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, holds: POWER };
+      case "reciprocal": return { text: `<mfrac><mn>1</mn>${row(a.text)}</mfrac>`, holds: POWER };
+      case "**": return { text: `<msup>${held(a, ATOM)}${row(b.text)}</msup>`, holds: POWER };
+      case "square": return { text: `<msup>${held(a, ATOM)}<mn>2</mn></msup>`, holds: POWER };
+      case "exp": return { text: `<msup><mi>e</mi>${row(a.text)}</msup>`, holds: POWER };
+      case "neg": return { text: row("<mo>−</mo>", held(a, PRODUCT)), holds: SUM };
+      case "sqrt": return { text: `<msqrt>${a.text}</msqrt>`, holds: ATOM };
+      case "abs": return { text: row("<mo>|</mo>", a.text, "<mo>|</mo>"), holds: ATOM };
+      case "floor": return { text: row("<mo>⌊</mo>", a.text, "<mo>⌋</mo>"), holds: ATOM };
+      case "ceil": return { text: row("<mo>⌈</mo>", a.text, "<mo>⌉</mo>"), holds: ATOM };
+      case "//": return { text: row("<mo>⌊</mo>", `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, "<mo>⌋</mo>"), holds: ATOM };
+      case "%": return { text: row(held(a, PRODUCT), "<mo>mod</mo>", held(b, PRODUCT)), holds: PRODUCT };
+      case "equal": return bracket("=");
+      case "greater": return bracket(">");
+      case "less_equal": return bracket("≤");
+      case "log": return call("ln", parts);
+      case "sum": return joined(some(parts, 4, dots), "+", PRODUCT);
+      case "dot": {
+        const half = parts.length / 2;
+        const products = parts.slice(0, half).map((x, i) => maths.apply("*", [x, parts[half + i]]));
+        return products.length === 1 ? products[0] : joined(some(products, 3, dots), "+", PRODUCT);
+      }
+      default: return call(symbol, some(parts, 5, dots));
+    }
+  };
+
+  // The derivative by the operand at `place`, its operands and the result being these formulas.
+  maths.partial = (rule, place, operands, result) => {
+    const steps = [];
+    const read = (ref) => {
+      if (typeof ref === "object") return maths.number(ref.n);
+      if (ref < 0) return steps[-1 - ref];
+      return ref < operands.length ? operands[ref] : result;
+    };
+    const wanted = needed(rule, rule.partials[place]);
+    rule.steps.forEach(([symbol, ...refs], k) => {
+      steps.push(wanted.has(k) ? maths.apply(symbol, refs.map(read)) : null);
+    });
+    return read(rule.partials[place]);
+  };
+
+  const needed = (rule, ref, found = new Set()) => {
+    if (typeof ref === "object" || ref >= 0 || found.has(-1 - ref)) return found;
+    found.add(-1 - ref);
+    for (const below of rule.steps[-1 - ref].slice(1)) needed(rule, below, found);
+    return found;
+  };
+
+  maths.times = (a, b) => maths.apply("*", [a, b]).text;
+  maths.held = held;
+
+  // A line of formulas between signs: line(["c", "=", …]).
+  maths.line = (...parts) =>
+    `<math display="inline">${row(...parts.map((p) => (typeof p === "string" ? sign(p) : p.text)))}</math>`;
+
+  maths.slope = (result, operand) => ({
+    text: `<mfrac>${row("<mo>∂</mo>", result.text)}${row("<mo>∂</mo>", operand.text)}</mfrac>`,
+    holds: ATOM,
+  });
+
+  maths.grad = (of) => ({ text: row(of.text, "<mo>.</mo>", "<mi>grad</mi>"), holds: ATOM });
+})();

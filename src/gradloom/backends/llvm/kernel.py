@@ -620,9 +620,11 @@ class Emitter:
         axis, rest = axes[0], axes[1:]
         if axis == self.plan.axis and rest:  # the vectors' own is the innermost
             axis, rest = rest[0], [axis, *rest[1:]]
+        size = self.kernel.shape[axis]
+        if self.plan.axis is not None and axes[-1] == self.plan.axis and self.kernel.laned:
+            return self._sum_lanes(places, axes[:-1], sums, rows)
         if axis == self.plan.axis:
             return self._sum_along(places, axis, sums, rows)
-        size = self.kernel.shape[axis]
         if size == LANE:
             with self.w.loop(self.count, [(self.vector.real, x) for x in sums]) as turn:
                 at = self._moved(places, axis, turn.index)
@@ -633,22 +635,49 @@ class Emitter:
                 at = self._shifted(places, axis, step)
                 sums = self._sum(at, rest, sums, rows, vectors, tail)
             return sums
-        with self.w.loop(size, [(self.vector.real, x) for x in sums]) as turn:
-            at = self._moved(places, axis, turn.index)
-            turn.next = self._sum(at, rest, turn.carried, rows, vectors, tail)
+        # An addition waits for the one before: so few sums are taken in several parts.
+        parts = 1 if rest or self.kernel.ordered or size < 16 else max(1, 4 // len(sums))
+        begin = [*sums, *[self.vector.number(-0.0)] * (len(sums) * (parts - 1))]
+        with self.w.loop(size // parts, [(self.vector.real, x) for x in begin]) as turn:
+            at = self._moved(places, axis, turn.index, parts)
+            for part in range(parts):
+                some = turn.carried[part * len(sums) : (part + 1) * len(sums)]
+                here = self._shifted(at, axis, part)
+                turn.next += self._sum(here, rest, some, rows, vectors, tail)
+        found = turn.next[: len(sums)]
+        for part in range(1, parts):
+            some = turn.next[part * len(sums) : (part + 1) * len(sums)]
+            found = list(map(self.vector.add, found, some))
+        for step in range(size // parts * parts, size):
+            at = self._shifted(places, axis, step)
+            found = self._sum(at, rest, found, rows, vectors, tail)
+        return found
+
+    def _sum_lanes(
+        self, places: list[Place], axes: list[int], sums: list[str], rows: int
+    ) -> list[str]:
+        """The sums after all lanes, of each what is summed over some other axes."""
+        axis, width, w = len(self.kernel.shape) - 1, self.plan.width, self.w
+        up = w.assign(f"add nuw nsw i64 {self.count}, {width - 1}")
+        turns = w.assign(f"udiv i64 {up}, {width}")
+        carried = [(self.vector.real, x) for x in sums]
+        with w.loop(turns, carried) as turn, self._bases(turn.index):
+            at = self._moved(places, axis, turn.index, width)
+            mask = self._lanes(turn.index)
+            if not axes:
+                turn.next = self._add(at, turn.carried, rows, 1, 0, mask)
+            else:
+                begin = [self.vector.number(-0.0)] * len(sums)
+                added = self._sum(at, axes, begin, rows, 1, 0)
+                turn.next = [
+                    self.vector.select(mask, self.vector.add(total, one), total)
+                    for total, one in zip(turn.carried, added, strict=True)
+                ]
         return turn.next
 
     def _sum_along(self, places: list[Place], axis: int, sums: list[str], rows: int) -> list[str]:
         """The sums after all vectors along an axis that is summed over."""
         size, width, w = self.kernel.shape[axis], self.plan.width, self.w
-        if size == LANE:
-            up = w.assign(f"add nuw nsw i64 {self.count}, {width - 1}")
-            turns = w.assign(f"udiv i64 {up}, {width}")
-            carried = [(self.vector.real, x) for x in sums]
-            with w.loop(turns, carried) as turn, self._bases(turn.index):
-                at = self._moved(places, axis, turn.index, width)
-                turn.next = self._add(at, turn.carried, rows, 1, 0, self._lanes(turn.index))
-            return turn.next
         whole, tail = divmod(size, width)
         if whole == 1:
             sums = self._add(places, sums, rows, 1, 0, "")
@@ -695,11 +724,10 @@ class Emitter:
                 if key not in loaded:
                     loaded[key] = self._load(i + 1, place, part)
                 operands.append(loaded[key])
-            if product and not mask:
-                found.append(self.vector.fma(operands[0], operands[1], total))
-                continue
-            value = self._value(operands)
-            added = self.vector.add(total, value)
+            if product:
+                added = self.vector.fma(operands[0], operands[1], total)
+            else:
+                added = self.vector.add(total, self._value(operands))
             found.append(self.vector.select(mask, added, total) if mask else added)
         return found
 
@@ -731,7 +759,8 @@ class Emitter:
         """What the body comes to."""
         value = self.evaluator(operands).number(self.kernel.body)
         muted = self.kernel.muted if self.careful else ()
-        return quiet(self.vector, value, [operands[i] for i in muted])
+        product = bool(muted) and factors(self.kernel.body) >= set(muted)
+        return quiet(self.vector, value, [operands[i] for i in muted], product=product)
 
     def evaluator(self, operands: Sequence[str]) -> "Evaluator":
         """What evaluates bodies of these operands; long functions are called where calls are few,
@@ -890,17 +919,50 @@ def added_up(a: Arithmetic, vector: str) -> str:
     )
 
 
-def quiet(a: Arithmetic, value: str, muted: Sequence[str]) -> str:
-    """The value, but 0 where it is inf or nan and one of these is 0."""
+def quiet(a: Arithmetic, value: str, muted: Sequence[str], *, product: bool = False) -> str:
+    """The value, but 0 where it is inf or nan and one of these is 0.
+
+    Of a product of those with others it can be said at once, for it is 0 otherwise too.
+    """
     if not muted:
         return value
     zero = a.number(0.0)
+    if product:
+        for factor in muted:
+            value = a.select(a.compare("oeq", factor, zero), zero, value)
+        return value
     # x - x is 0 but for inf and nan.
     odd = a.compare("uno", a.sub(value, value), zero)
     still = a.compare("oeq", muted[0], zero)
     for other in muted[1:]:
         still = a.either(still, a.compare("oeq", other, zero))
     return a.select(a.both(odd, still), zero, value)
+
+
+def factors(body: Body) -> set[int]:
+    """The operands of which a body is a product, whatever its other factors are.
+
+    >>> factors(("*", (("exp", (0,)), ("neg", (1,)))))
+    {1}
+    """
+    if isinstance(body, int):
+        return {body}
+    if isinstance(body, tuple) and body[0] in ("*", "neg"):
+        return set().union(*map(factors, body[1]))
+    return set()
+
+
+def is_multiple(body: Body, place: int) -> bool:
+    """Whether a body is one operand, perhaps times finite numbers: 0 if that is 0.
+
+    >>> is_multiple(("neg", (0,)), 0), is_multiple(("*", (0, 1)), 0)
+    (True, False)
+    """
+    if isinstance(body, int):
+        return body == place
+    if isinstance(body, float):
+        return math.isfinite(body)
+    return body[0] in ("*", "neg") and all(is_multiple(part, place) for part in body[1])
 
 
 def evaluate(a: Arithmetic, body: Body, operands: Sequence[str]) -> str:

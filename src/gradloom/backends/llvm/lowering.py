@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.llvm.kernel import LANE, Access, Kernel, Plan, normal, plan
+from gradloom.backends.llvm.kernel import LANE, Access, Kernel, Plan, is_multiple, normal, plan
 from gradloom.backends.llvm.target import Target
 from gradloom.backends.numpy import _injective as injective
 from gradloom.loom.program import Instruction, Item, Loop, Program
@@ -331,7 +331,7 @@ class _Lowering:
             tuple(accesses[1:]),
             start,
             ordered=one.ordered,
-            muted=one.muted,
+            muted=tuple([i for i in one.muted if not is_multiple(body, i)]),
             overlap=start is not None and not plain,
             fold=fold,
             step=step or 0,

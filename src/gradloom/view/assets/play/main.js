@@ -111,8 +111,8 @@ function show() {
     const value = settings[element.dataset.setting];
     if (element.tagName === "SELECT") fill(element, value);
     else if (element !== document.activeElement || !element.matches(":active")) element.value = value;
-    const output = element.closest("label").querySelector("output");
-    if (output) output.textContent = element.dataset.setting === "test" ? `${Math.round(100 * value)} %` : value;
+    const said = element.closest("label").querySelector(".value");
+    if (said) said.textContent = element.dataset.setting === "test" ? `${Math.round(100 * value)} %` : value;
   }
   for (const radio of find("data").querySelectorAll("input")) radio.checked = radio.value === settings.data;
   find("drawn").hidden = settings.data === "own";

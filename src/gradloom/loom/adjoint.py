@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gradloom.core import collector
 from gradloom.loom.bodies import Share, Shares, behind, handed_on, slots_behind
 from gradloom.loom.program import Program
-from gradloom.loom.views import View, mark, seen
+from gradloom.loom.views import Marks
 
 
 @collector.paused()
@@ -41,35 +41,32 @@ def adjoint(
     """
     size = len(program.template)
     shares = Shares()
-    active = np.zeros(size, dtype=bool)  # depends on something wanted
-    active[wanted] = True
+    active = Marks(size, wanted)  # what depends on something wanted
     touched: list[list[Share | None]] = []
     for one in program.instructions:
         found = [
-            shares.of(one, place) if _any(active, view, one.shape) else None
+            shares.of(one, place) if active.any(view, one.shape) else None
             for place, view in enumerate(one.operands)
         ]
         touched.append(found)
         if any(found):
-            mark(active, one.out, one.shape)
-    reached = np.zeros(size, dtype=bool)  # something that is handed in depends on it
-    reached[program.outputs] = True
-    certain = reached.copy()  # and no mask stands between
+            active.set(one.out, one.shape)
+    reached = Marks(size, program.outputs)  # what something depends on that is handed in,
+    certain = Marks(size, program.outputs)  # and no mask stands between
     backward = []
     for one, found in zip(reversed(program.instructions), reversed(touched), strict=True):
-        if not any(found) or not _any(reached, one.out, one.shape):
+        if not any(found) or not reached.any(one.out, one.shape):
             continue
         # Where nothing arrives the cotangent is 0, and a slope of inf must not make it nan.
-        all_there = seen(certain, one.out, one.shape)
-        arrives = bool(all_there.all() if one.shape else all_there)
+        arrives = certain.all(one.out, one.shape)
         above = behind(one.out, size, directions)
         for place, share in enumerate(found):
             if share is None:
                 continue
             view = one.operands[place]
-            mark(reached, view, one.shape)
+            reached.set(view, one.shape)
             if arrives and not share.masks:
-                mark(certain, view, one.shape)
+                certain.set(view, one.shape)
             target = behind(view, size, directions)
             still = directions is not None or not arrives
             backward.append(handed_on(one, place, share, above, target, directions, still=still))
@@ -85,8 +82,3 @@ def adjoint(
         guards=program.guards,
         laned=np.concatenate([program.laned, program.laned.repeat(count)]),
     )
-
-
-def _any(flags: NDArray[np.bool_], view: View, shape: tuple[int, ...]) -> bool:
-    found = seen(flags, view, shape)
-    return bool(found.any() if shape else found)

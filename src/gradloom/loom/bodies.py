@@ -111,12 +111,13 @@ def behind(view: View, size: int, directions: int | None) -> View:
     (View(offset=12, strides=(3,), table=None), View(offset=18, strides=(12, 1), table=None))
     """
     if directions is None:
-        return View(view.offset + size, view.strides, _plus(view.table, size))
-    table = None if view.table is None else view.table[..., None] * directions
+        table = None if view.table is None else view.table + size
+        return View(view.offset + size, view.strides, table)
+    table = view.table
+    if table is not None:
+        table = size + table[..., None] * directions + np.arange(directions)
     strides = (*(s * directions for s in view.strides), 1)
-    return View(
-        size + view.offset * directions, strides, _plus(table, size + np.arange(directions))
-    )
+    return View(size + view.offset * directions, strides, table)
 
 
 def slots_behind(slots: Slots, size: int, directions: int | None) -> Slots:
@@ -127,10 +128,6 @@ def slots_behind(slots: Slots, size: int, directions: int | None) -> Slots:
     """
     count = directions or 1
     return (size + slots[:, None] * count + np.arange(count)).reshape(-1)
-
-
-def _plus(table: Slots | None, by: int | Slots) -> Slots | None:
-    return None if table is None else table + by
 
 
 def through(view: View, shape: tuple[int, ...], directions: int) -> View:
@@ -213,10 +210,12 @@ def handed_on(
         every = tuple([through(view, shape, directions) for view in every])
         shape = (*shape, directions)
     every = (*every, moving)
-    still_ones = [i for i in instruction.muted if i != place]
-    if still:
-        still_ones.append(count + 1)
-    muted = tuple([order.index(i) for i in still_ones if i in order])
+    muted: tuple[int, ...] = ()
+    if still or instruction.muted:
+        still_ones = [i for i in instruction.muted if i != place]
+        if still:
+            still_ones.append(count + 1)
+        muted = tuple([order.index(i) for i in still_ones if i in order])
     views = tuple([every[i] for i in order])
     return Instruction(shape, target, share.body, views, accumulate=True, muted=muted)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gradloom.loom.bodies import Shares, behind, handed_on, slots_behind
 from gradloom.loom.program import Program
-from gradloom.loom.views import mark, seen
+from gradloom.loom.views import Marks
 
 
 def tangent(program: Program, wrt: NDArray[np.int64], *, directions: int | None = None) -> Program:
@@ -47,8 +47,7 @@ def tangent(program: Program, wrt: NDArray[np.int64], *, directions: int | None 
     """
     size = len(program.template)
     count = directions or 1
-    moves = np.zeros(size, dtype=bool)
-    moves[wrt] = True
+    moves = Marks(size, wrt)
     shares = Shares()
     instructions = []
     for one in program.instructions:
@@ -56,12 +55,12 @@ def tangent(program: Program, wrt: NDArray[np.int64], *, directions: int | None 
         target = behind(one.out, size, directions)
         pushed = []
         for place, view in enumerate(one.operands):
-            share = shares.of(one, place) if seen(moves, view, one.shape).any() else None
+            share = shares.of(one, place) if moves.any(view, one.shape) else None
             if share is not None:
                 moving = behind(view, size, directions)
                 pushed.append(handed_on(one, place, share, moving, target, directions, still=True))
         if pushed:
-            mark(moves, one.out, one.shape)
+            moves.set(one.out, one.shape)
             instructions += pushed
     return Program(
         template=np.concatenate([program.template, np.zeros(size * count)]),

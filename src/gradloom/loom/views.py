@@ -236,7 +236,7 @@ def slots_of(view: View, shape: tuple[int, ...]) -> Slots:
 
 
 def seen(numbers: NDArray[Any], view: View, shape: tuple[int, ...]) -> Any:
-    """The elements of a flat array where a view lies: one number, or an array of the shape.
+    """The elements of a flat array where a view lies.
 
     What is written there is written to the flat array, but for a table.
 
@@ -245,27 +245,45 @@ def seen(numbers: NDArray[Any], view: View, shape: tuple[int, ...]) -> Any:
     """
     if view.table is not None:
         return numbers[view.table]
-    if not shape:
-        return numbers[view.offset]
     size = numbers.itemsize
     strides = [size * stride for stride in view.strides]
     return np.ndarray(shape, numbers.dtype, numbers, size * view.offset, strides)
 
 
-def mark(flags: NDArray[np.bool_], view: View, shape: tuple[int, ...]) -> None:
-    """Set the flags where a view lies.
+class Marks:
+    """A flag for each slot, set and asked for where views lie.
 
-    >>> flags = np.zeros(4, dtype=bool)
-    >>> mark(flags, View(1, (2,)), (2,))
-    >>> flags.tolist()
-    [False, True, False, True]
+    >>> marks = Marks(6, [1])
+    >>> marks.set(View(3, (2,)), (2,))
+    >>> marks.any(View(0, (1,)), (3,)), marks.all(View(1, (2,)), (3,)), marks.any(View(4, ()), ())
+    (True, True, False)
     """
-    if view.table is not None:
-        flags[view.table] = True
-    elif not shape:
-        flags[view.offset] = True
-    else:
-        seen(flags, view, shape)[...] = True
+
+    def __init__(self, size: int, slots: Any) -> None:
+        self._flags = np.zeros(size, dtype=bool)
+        self._flags[slots] = True
+        self._single = self._flags.data  # of one slot, NumPy would take ten times as long
+
+    def any(self, view: View, shape: tuple[int, ...]) -> bool:
+        """Whether any flag is set there."""
+        if not shape:
+            return self._single[view.offset]
+        return bool(seen(self._flags, view, shape).any())
+
+    def all(self, view: View, shape: tuple[int, ...]) -> bool:
+        """Whether all flags are set there."""
+        if not shape:
+            return self._single[view.offset]
+        return bool(seen(self._flags, view, shape).all())
+
+    def set(self, view: View, shape: tuple[int, ...]) -> None:
+        """Set the flags there."""
+        if not shape:
+            self._single[view.offset] = True
+        elif view.table is not None:
+            self._flags[view.table] = True
+        else:
+            seen(self._flags, view, shape)[...] = True
 
 
 def _spans(axes: Axes) -> list[int]:

@@ -59,6 +59,11 @@ class _Weaver:
         self._plain = self.codes.data, self.starts.data, self.operands.data
         self._rows = [x.data for x in (terms.owner, terms.kind, terms.begin)]
         self._factors = [x.data for x in (terms.first, terms.second)]
+        self._is_sum, self._start, self._slot_of = (
+            terms.is_sum.data,
+            terms.start.data,
+            self.slot.data,
+        )
         self._lone: dict[tuple[Any, ...], tuple[Body, list[int]]] = {}
 
     def levels(self) -> Nodes:
@@ -222,7 +227,7 @@ class _Weaver:
         self._ends = [self.graph.inputs, self.graph.inputs + len(self.graph.parameters)]
         size = self._ends[1]
         self._ends[1] += sum(1 if isinstance(x, int) else len(x.nodes) for x in groups)
-        slot = self.slot.data
+        slot = self._slot_of
         instructions: list[Instruction] = []
         loose: list[tuple[int, Group]] = []
         for group in groups:
@@ -278,8 +283,7 @@ class _Weaver:
                     left.pop()
             known = self._lone[key] = part.body, which
         body, which = known
-        slot = self.slot.data
-        views = []
+        slot, views = self._slot_of, []
         for i in which:
             if slot[places[i]] < 0:
                 self._place(np.array([places[i]]))
@@ -290,9 +294,9 @@ class _Weaver:
         """What a node does, and the nodes that it reads; it is one map."""
         codes, starts, operands = self._plain
         (owner, kind, begin), (first, second) = self._rows, self._factors
-        if not self.terms.is_sum[node]:
+        if not self._is_sum[node]:
             return [codes[node]], operands[starts[node] : starts[node + 1]].tolist()
-        outline = [SUM, repr(float(self.terms.start[node]))]
+        outline = [SUM, repr(self._start[node])]
         places = []
         row = bisect_left(owner, node)
         while row < len(owner) and owner[row] == node:

@@ -60,7 +60,7 @@ STYLES = {
     "none": Style("soft"),
     "data": Style("ink"),
     "grad": Style("grad"),
-    "text.constant": Style("ink"),
+    "figure": Style("ink"),
 }
 
 FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
@@ -86,6 +86,5 @@ def css(scope: str) -> str:
             parts.append(f"stroke:var(--{style.stroke})")
         if style.bold:
             parts.append("font-weight:600")
-        selector = name if name.startswith("text.") else f".{name}"
-        rules.append(f"{scope} {selector}{{{';'.join(parts)}}}")
+        rules.append(f"{scope} .{name}{{{';'.join(parts)}}}")
     return "".join(rules)

@@ -7,10 +7,14 @@ a compiled function, its array program. It asks nothing of any other machine.
 import inspect
 import os
 import re
+import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from gradloom.core import tree
@@ -64,16 +68,18 @@ def explore(
     >>> file.name
     'tanh.html'
     """
+    diagram: Diagram
     if isinstance(what, Value):
         if args:
             raise ArgumentError("explore: a value takes no arguments; give the function instead")
-        document = _document(diagram_of([what]))
-    elif hasattr(what, "lookup") and hasattr(what, "program"):
-        from gradloom.view.arrays import compiled_document
+        document = _document(_boxed(what))
+    elif hasattr(type(what), "programs"):
+        from gradloom.view.arrays import compiled_diagram
 
-        document = compiled_document(what, args)
+        diagram, steps = compiled_diagram(what, args, _names(what, args))
+        document = _document(diagram) | {"program": {"instructions": list(map(asdict, steps))}}
     elif callable(what):
-        document = _document(diagram_of([_traced(what, args)]))
+        document = _document(_boxed(_traced(what, args)))
     else:
         raise NotANumberError(f"explore needs a value or a function, got {what!r:.60}")
     if title is None:
@@ -90,7 +96,7 @@ def explore(
 def page(document: dict[str, Any], title: str) -> str:
     """The HTML of the explorer for a document.
 
-    >>> "<title>a &lt; b</title>" in page(_document(diagram_of([Value(1.0)])), "a < b")
+    >>> "<title>a &lt; b</title>" in page(_document(_boxed(Value(1.0))), "a < b")
     True
     """
     style = css(":root") + f":root{{--mono:{FONT}}}" + css_of_page()
@@ -112,9 +118,14 @@ def css_of_page() -> str:
     )
 
 
-def _document(diagram: Diagram) -> dict[str, Any]:
-    """All that the page needs to know of a graph of scalars."""
+def _boxed(value: Value) -> Diagram:
+    diagram = diagram_of([value])
     put_in_boxes(diagram)
+    return diagram
+
+
+def _document(diagram: Diagram) -> dict[str, Any]:
+    """All that the page needs to know of a graph of scalars, which has its boxes."""
     document = document_of(diagram, folds_of(diagram))
     results = [(i, node) for i, node in enumerate(diagram.nodes) if node.op]
     document["rules"] = rules_of({(str(node.op), len(node.operands)) for _, node in results})
@@ -133,7 +144,7 @@ def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> Value:
         Value(x, label=name) if isinstance(x, (int, float)) and not isinstance(x, bool) else x
         for x, name in zip(leaves, names, strict=True)
     ]
-    with tracing():
+    with tracing(), _naming(function):
         result = function(*tree.unflatten(shape, values))
     results = tree.flatten([result])[0]
     if len(results) != 1 or not isinstance(results[0], Value):
@@ -142,6 +153,25 @@ def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> Value:
             "explore a function of it that does, such as a loss"
         )
     return results[0]
+
+
+@contextmanager
+def _naming(function: Callable[..., Any]) -> Iterator[None]:
+    """Label values without a label by the function's own variables, when it returns."""
+    code = getattr(function, "__code__", None)
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code is code:
+            for name, variable in frame.f_locals.items():
+                if isinstance(variable, Value) and not variable.label:
+                    variable.label = name
+
+    before = sys.getprofile()
+    sys.setprofile(look if code is not None else before)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
 
 
 def _names(function: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:

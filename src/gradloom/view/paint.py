@@ -40,8 +40,7 @@ def paint(shapes: list[dict[str, Any]], bounds: list[float], kind: str) -> bytes
 
 def _add(axes: Axes, shape: dict[str, Any], order: int) -> None:
     """One shape, above those before it."""
-    names = shape["cls"].split()
-    style = STYLES.get(f"text.{names[-1]}" if "text" in shape else "", STYLES[names[-1]])
+    style = STYLES[shape["cls"].split()[-1]]
     if "rect" in shape:
         x, y, width, height, rounding = shape["rect"]
         rounding = min(rounding, width / 2, height / 2)

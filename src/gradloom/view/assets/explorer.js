@@ -52,13 +52,18 @@
   // The pass
 
   const renew = () => {
-    const right = tape.order(doc, "topological");
-    const order = tape.order(doc, state.order);
+    const right = tape.order(doc);
     const truth = tape.backward(doc, right, right.length).grads;
     const start = state.leftover ? truth : null;
-    const end = tape.backward(doc, order, order.length, start).grads;
-    const isWrong = end.map((grad, i) => doc.kinds[i] !== "c" && !close(grad, truth[i]));
-    pass = { order, truth, start, end, isWrong };
+    const run = (order) => {
+      const end = tape.backward(doc, order, order.length, start).grads;
+      const isWrong = end.map((grad, i) => doc.kinds[i] !== "c" && !close(grad, truth[i]));
+      return { order, truth, start, end, isWrong, wrong: isWrong.filter(Boolean).length };
+    };
+    // Of the orders that people try, the first that goes wrong here.
+    const tried = state.order === "plain" ? tape.naive(doc).map(run) : [run(right)];
+    pass = tried.find((one) => one.wrong) || tried[0];
+    pass.places = new Map(pass.order.map((node, place) => [node, place]));
     $("scrub").max = lastStep();
     state.step = Math.min(state.step, lastStep());
   };
@@ -183,7 +188,7 @@
   const firstOf = (items) => items.reduce((least, item) => Math.min(least, item >= 0 ? item : firstOf(doc.folds[-item].items)), Infinity);
 
   // Whether a node's gradient will not change any more in this pass.
-  const isOver = (at, node) => at.done >= pass.order.length || (doc.kinds[node] === "r" && pass.order.indexOf(node) < at.done && at.phase === "backward");
+  const isOver = (at, node) => at.done >= pass.order.length || (doc.kinds[node] === "r" && pass.places.get(node) < at.done && at.phase === "backward");
 
   // What is written beside the nodes: the shares that arrive, and what should have come out.
   const notes = (at, shown, contributions) => {
@@ -213,13 +218,13 @@
     $("plane").setAttribute("transform", `translate(${x} ${y}) scale(${k})`);
   };
   const area = () => $("canvas").getBoundingClientRect();
-  const fit = () => {
+  const fit = (least = 0.25) => {
     const [left, top, right, bottom] = view.bounds;
     const { width, height } = area();
-    const k = Math.max(0.25, Math.min(1.3, width / (right - left), height / (bottom - top)));
+    const k = Math.max(least, Math.min(1.3, width / (right - left), height / (bottom - top)));
     state.camera = {
       k,
-      x: Math.max((width - k * (right - left)) / 2, 0) - k * left,
+      x: Math.max((width - k * (right - left)) / 2, 6) - k * left,
       y: (height - k * (bottom - top)) / 2 - k * top,
     };
     if (k * (bottom - top) > height) state.camera.y = -k * top;
@@ -258,8 +263,9 @@
     const rule = ruleOf(node);
     const parts = ["=", maths.number(c.local)];
     if (rule && !doc.unknown.length) {
-      const symbols = maths.partial(rule, c.place, doc.operands[node].map(mathOf), result);
-      const numbers = maths.partial(rule, c.place, doc.operands[node].map((x) => maths.number(doc.data[x])), maths.number(doc.data[node]));
+      const known = [...doc.operands[node].map((x) => doc.data[x]), doc.data[node]];
+      const symbols = maths.partial(rule, c.place, doc.operands[node].map(mathOf), result, known);
+      const numbers = maths.partial(rule, c.place, doc.operands[node].map((x) => maths.number(doc.data[x])), maths.number(doc.data[node]), known);
       const value = maths.number(c.local);
       parts.splice(0, 2, "=", symbols);
       if (numbers.text !== symbols.text && numbers.text !== value.text) parts.push("=", numbers);
@@ -276,7 +282,7 @@
     return `<div class="share${meets ? " meets" : ""}"><p>${maths.line(maths.slope(result, operand), ...parts)}</p>
       <p>${maths.line(grad, "+=", product, "=", maths.number(c.share))}</p>${before}${path}</div>`;
   };
-  const upstreamOf = (node) => (tape.backward(doc, pass.order, pass.order.indexOf(node), pass.start).grads[node]);
+  const upstreamOf = (node) => (tape.backward(doc, pass.order, pass.places.get(node), pass.start).grads[node]);
 
   const placeText = (i) => {
     const place = doc.places[doc.lines[i]];
@@ -298,10 +304,10 @@
     $("first").disabled = $("back").disabled = state.step === 0;
     $("last").disabled = $("next").disabled = state.step === lastStep();
     $("step").innerHTML = stepText(at, contributions);
-    const wrong = pass.isWrong.filter(Boolean).length;
+    const { wrong } = pass;
     const { order, leftover } = state;
     $("verdict").innerHTML = order === "topological" && !leftover ? ""
-      : wrong === 0 ? "Nothing, in this graph: no result is met twice, so any order will do."
+      : wrong === 0 ? "Nothing goes wrong in this graph: whatever the order, all shares have arrived before a node hands on."
       : `<span class="wrong">${wrong} gradient${wrong > 1 ? "s come" : " comes"} out wrong.</span> ` + (
         order === "plain" ? "A node handed its gradient on before all shares had arrived in it." : "")
         + (leftover ? ` What the last pass left in the leaves is added to: ${order === "plain" ? "" : "twice what is right."}` : "");
@@ -411,7 +417,7 @@
       };
       state.playing = setTimeout(tick, 0);
     }
-    $("play").textContent = on ? "⏸" : "▶";
+    $("play").querySelector("path").setAttribute("d", on ? "M3 2h4v12H3zM9 2h4v12H9z" : "M3 1l11 7-11 7z");
     $("play").setAttribute("aria-label", on ? "Pause" : "Play");
   };
 
@@ -578,7 +584,7 @@
   click("last", () => go(lastStep()));
   click("zoom-in", () => zoom(1.25));
   click("zoom-out", () => zoom(0.8));
-  click("fit", fit);
+  click("fit", () => fit());
   click("refold", refold);
   click("help", () => $("keys").showModal());
   $("scrub").addEventListener("input", (event) => {
@@ -706,6 +712,6 @@
   $("tabs").hidden = !doc.program;
   renew();
   relayout();
-  fit();
+  fit(0.6); // readable; what does not fit is a drag away
   paint();
 })();

@@ -22,7 +22,7 @@ const maths = {};
   };
 
   maths.name = (text) => {
-    const parts = text.match(/^(v)(\d+)$/);
+    const parts = text.match(/^([a-z])_?(\d+)$/i);
     const inner = parts ? `<msub><mi>${parts[1]}</mi><mn>${parts[2]}</mn></msub>` : `<mi>${scene.escaped(text)}</mi>`;
     return { text: inner, holds: ATOM };
   };
@@ -48,7 +48,8 @@ const maths = {};
     switch (symbol) {
       case "+": return { text: row(held(a, SUM), sign("+"), b.holds === SUM && b.text.startsWith("<mrow><mo>−") ? paren(b.text) : b.text), holds: SUM };
       case "-": return { text: row(a.text, sign("−"), held(b, PRODUCT)), holds: SUM };
-      case "*": return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
+      case "*": if (a.text === b.text && !a.text.includes("<mn>")) return maths.apply("square", [a]);
+        return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
       case "/": return { text: `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, holds: POWER };
       case "reciprocal": return { text: `<mfrac><mn>1</mn>${row(a.text)}</mfrac>`, holds: POWER };
       case "**": return { text: `<msup>${held(a, ATOM)}${row(b.text)}</msup>`, holds: POWER };
@@ -76,16 +77,19 @@ const maths = {};
   };
 
   // The derivative by the operand at `place`, its operands and the result being these formulas.
-  maths.partial = (rule, place, operands, result) => {
+  // The numbers that are `known` of them decide which side of a `where` is shown.
+  maths.partial = (rule, place, operands, result, known) => {
     const steps = [];
-    const read = (ref) => {
-      if (typeof ref === "object") return maths.number(ref.n);
-      if (ref < 0) return steps[-1 - ref];
-      return ref < operands.length ? operands[ref] : result;
-    };
+    const values = [];
+    const all = [...operands, result];
+    const read = (ref) => (typeof ref === "object" ? maths.number(ref.n) : ref < 0 ? steps[-1 - ref] : all[ref]);
+    const value = (ref) => (typeof ref === "object" ? ref.n : ref < 0 ? values[-1 - ref] : known[ref]);
     const wanted = needed(rule, rule.partials[place]);
     rule.steps.forEach(([symbol, ...refs], k) => {
-      steps.push(wanted.has(k) ? maths.apply(symbol, refs.map(read)) : null);
+      values.push(ops[symbol](...refs.map(value)));
+      if (!wanted.has(k)) steps.push(null);
+      else if (symbol === "where") steps.push(read(refs[value(refs[0]) !== 0 ? 1 : 2]));
+      else steps.push(maths.apply(symbol, refs.map(read)));
     });
     return read(rule.partials[place]);
   };
@@ -100,9 +104,15 @@ const maths = {};
   maths.times = (a, b) => maths.apply("*", [a, b]).text;
   maths.held = held;
 
-  // A line of formulas between signs: line(["c", "=", …]).
-  maths.line = (...parts) =>
-    `<math display="inline">${row(...parts.map((p) => (typeof p === "string" ? sign(p) : p.text)))}</math>`;
+  // A line of formulas between signs: line("c", "=", …). It may break before each equality.
+  maths.line = (...parts) => {
+    const lines = [[]];
+    for (const part of parts) {
+      if (part === "=" || part === "+=") lines.push([]);
+      lines[lines.length - 1].push(typeof part === "string" ? sign(part) : part.text);
+    }
+    return lines.map((line) => `<math>${row(...line)}</math>`).join(" ");
+  };
 
   maths.slope = (result, operand) => ({
     text: `<mfrac>${row("<mo>∂</mo>", result.text)}${row("<mo>∂</mo>", operand.text)}</mfrac>`,

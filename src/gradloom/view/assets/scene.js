@@ -37,17 +37,26 @@ const scene = {};
     const open = new Map([[0, Infinity]]);
     const few = doc.data.length <= limit ? Infinity : FEW;
     let seen = weight(0);
+    const alike = ({ kind, title, size }) => `${kind} ${title.replace(/\d+/g, "")} ${size}`;
     let level = doc.folds[0].items.filter((item) => item < 0).map((item) => -item);
     while (level.length) {
-      const next = [];
-      for (const fold of level.sort((a, b) => weight(a) - weight(b))) {
-        const isMany = doc.folds[fold].kind !== "module" && weight(fold) > few;
-        if (isMany || seen - 1 + weight(fold) > limit) continue;
-        seen += weight(fold) - 1;
-        open.set(fold, Infinity);
-        for (const item of doc.folds[fold].items) if (item < 0) next.push(-item);
+      // Those that are alike open together or not at all.
+      const classes = new Map();
+      for (const fold of level) {
+        const key = alike(doc.folds[fold]);
+        classes.set(key, [...(classes.get(key) || []), fold]);
       }
-      level = next;
+      level = [];
+      const cost = (some) => some.reduce((sum, fold) => sum + weight(fold) - 1, 0);
+      for (const some of [...classes.values()].sort((a, b) => cost(a) - cost(b))) {
+        const isMany = some.some((fold) => doc.folds[fold].kind !== "module" && weight(fold) > few);
+        if (isMany || seen + cost(some) > limit) continue;
+        seen += cost(some);
+        for (const fold of some) {
+          open.set(fold, Infinity);
+          for (const item of doc.folds[fold].items) if (item < 0) level.push(-item);
+        }
+      }
     }
     return open;
   };
@@ -118,7 +127,7 @@ const scene = {};
       const i = unit.node;
       const rows = [];
       if (doc.labels[i]) rows.push([clipped(doc.labels[i]), "", "label"]);
-      if (doc.kinds[i] === "c") rows.push(["", scene.number(doc.data[i]), "constant"]);
+      if (doc.kinds[i] === "c") rows.push(["", scene.number(doc.data[i]), "figure"]);
       else if (numbers) {
         rows.push(["data", scene.number(doc.data[i]), "data"]);
         rows.push(["grad", scene.number(doc.grads[i]), doc.grads[i] === null ? "none" : "grad"]);

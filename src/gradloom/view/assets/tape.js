@@ -1,8 +1,8 @@
 // The engine of the page: the forward pass, and the backward pass step by step.
 //
 // Right by default: results in topological order, gradients started afresh. Two mistakes can be
-// made on purpose, to see what they do: `order: "plain"` visits a node as soon as it is met, and
-// `leftover` starts from the gradients of an earlier pass.
+// made on purpose, to see what they do: an order of `naive`, and a start from the gradients that
+// an earlier pass has left.
 
 "use strict";
 
@@ -41,29 +41,36 @@ const tape = {};
     }
   };
 
-  // The order in which results hand their gradients on.
-  tape.order = (doc, kind) => {
-    if (kind === "topological") {
-      const reached = new Set(doc.roots);
-      const order = [];
-      for (let i = doc.data.length - 1; i >= 0; i--) {
-        if (!reached.has(i) || doc.kinds[i] !== "r") continue;
-        order.push(i);
-        for (const x of doc.operands[i]) reached.add(x);
-      }
-      return order;
-    }
+  // The order in which results hand their gradients on: each after all that was made from it.
+  tape.order = (doc) => {
+    const reached = new Set(doc.roots);
     const order = [];
-    const seen = new Set();
-    const waiting = [...doc.roots];
-    while (waiting.length) {
-      const i = waiting.pop();
-      if (seen.has(i) || doc.kinds[i] !== "r") continue;
-      seen.add(i);
+    for (let i = doc.data.length - 1; i >= 0; i--) {
+      if (!reached.has(i) || doc.kinds[i] !== "r") continue;
       order.push(i);
-      waiting.push(...[...doc.operands[i]].reverse());
+      for (const x of doc.operands[i]) reached.add(x);
     }
     return order;
+  };
+
+  // Orders that people try instead: a node hands its gradient on when it is first met, going on
+  // with its first operand, or its last, or level by level.
+  tape.naive = (doc) => {
+    const walk = (isDeep, arranged) => {
+      const order = [];
+      const seen = new Set();
+      let waiting = [...doc.roots];
+      let head = 0;
+      while (head < waiting.length) {
+        const i = isDeep ? waiting.pop() : waiting[head++];
+        if (seen.has(i) || doc.kinds[i] !== "r") continue;
+        seen.add(i);
+        order.push(i);
+        waiting.push(...arranged([...doc.operands[i]]));
+      }
+      return order;
+    };
+    return [walk(true, (x) => x.reverse()), walk(true, (x) => x), walk(false, (x) => x)];
   };
 
   // The gradients after the first `count` nodes of an order have handed theirs on. What no

@@ -103,7 +103,7 @@ def test_a_frame_shows_what_every_neuron_answers(data):
         logits = answers[-outputs:]
         likely = gl.softmax(logits) if outputs > 1 else [gl.sigmoid(logits[0])]
         for k, p in enumerate(likely):
-            assert frame.classes[k, row, column] / 255 == pytest.approx(p, abs=0.003)
+            assert frame.classes[k, row, column] / 65535 == pytest.approx(p, abs=1e-5)
 
 
 def test_a_frame_has_all_weights():

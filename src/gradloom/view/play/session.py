@@ -45,12 +45,12 @@ class Frame:
         told: the figures and weights, as plain JSON.
         neurons: the answers of each neuron on the coarse grid, row by row from the top; a byte a
             point, 128 for 0 and 1 or 255 for that neuron's largest answer.
-        classes: the probability of each class on the fine grid (of the second of two), 255 for 1.
+        classes: the probability of each class on the fine grid (of the second of two), 65535 for 1.
     """
 
     told: dict[str, Any]
     neurons: NDArray[np.uint8]
-    classes: NDArray[np.uint8]
+    classes: NDArray[np.uint16]
 
     def to_bytes(self) -> bytes:
         """The length of the JSON as four bytes, the JSON, the neurons and the classes."""
@@ -174,7 +174,7 @@ class Session:
         return Frame(
             told,
             np.rint(128 + 127 * shares).astype(np.uint8),
-            np.rint(255 * _likely(answers[-outputs:])).astype(np.uint8),
+            np.rint(65535 * _likely(answers[-outputs:])).astype("<u2"),
         )
 
     def points(self) -> list[list[float | None]]:

@@ -61,11 +61,11 @@ const hear = {
   frame(message) {
     const { body, coarse, side, weights } = message;
     const neurons = weights.flat().length;
-    const cut = (from, size, count) =>
-      Array.from({ length: count }, (_, i) => body.subarray(from + i * size, from + (i + 1) * size));
-    const outputs = weights.at(-1).length;
-    message.neurons = cut(0, coarse * coarse, neurons);
-    message.classes = cut(neurons * coarse * coarse, side * side, outputs);
+    const cut = (bytes, size) =>
+      Array.from({ length: bytes.length / size }, (_, i) => bytes.subarray(i * size, (i + 1) * size));
+    const end = neurons * coarse * coarse;
+    message.neurons = cut(body.subarray(0, end), coarse * coarse);
+    message.classes = cut(new Uint16Array(body.slice(end).buffer), side * side);
     frame = message;
     playing = message.playing;
     chart.add(message);
@@ -116,6 +116,7 @@ function show() {
   }
   for (const radio of find("data").querySelectorAll("input")) radio.checked = radio.value === settings.data;
   find("drawn").hidden = settings.data === "own";
+  document.querySelector("[data-setting=count]").parentElement.hidden = settings.data === "iris";
   find("depth").textContent = settings.layers.length;
   find("fewer").disabled = !settings.layers.length;
   find("more").disabled = settings.layers.length >= limits.layers;

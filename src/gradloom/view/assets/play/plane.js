@@ -140,9 +140,8 @@ export class Plane {
 
 /** From a place in the grid to the probability of each class. */
 function probabilities({ classes }) {
-  if (classes.length > 1) return (i) => classes.map((bytes) => bytes[i] / 255);
-  // Half a byte's step off, lest 127 and 128 be mistaken for a tie.
-  return (i) => [1 - classes[0][i] / 255, classes[0][i] / 255];
+  if (classes.length > 1) return (i) => classes.map((shares) => shares[i] / 65535);
+  return (i) => [1 - classes[0][i] / 65535, classes[0][i] / 65535];
 }
 
 const round = (c) => Math.round(c * 1000) / 1000;

@@ -22,6 +22,7 @@ from gradloom.backends.llvm.extended import (
     narrow,
     ordered_sum,
     polynomial,
+    quotient,
     quotient_pair,
     root_pair,
     widen,
@@ -242,18 +243,23 @@ def _payne_hanek(a: Arithmetic, x: str, digits: str) -> Reduced:
 # Sine, cosine, tangent
 
 
-def _sine_and_cosine(a: Arithmetic, found: Reduced) -> Pair:
-    """Those of r + low."""
+def _sine_and_cosine(a: Arithmetic, found: Reduced) -> tuple[Pair, Pair]:
+    """Those of r + low, each as a large part and a small one."""
     r, low, one = found.r, found.low, a.number(1.0)
     square = a.mul(r, r)
     half = a.mul(square, a.number(0.5))
     nearly = a.sub(one, half)
     cubic = a.mul(a.mul(square, r), polynomial(a, square, _SINE[a.bits]))
-    sine = a.add(r, a.fma(low, nearly, cubic))
+    sine = r, a.fma(low, nearly, cubic)
     quartic = a.mul(a.mul(square, square), polynomial(a, square, _COSINE[a.bits]))
     lost = a.sub(a.sub(one, nearly), half)
-    cosine = a.add(nearly, a.add(lost, a.fma(a.neg(r), low, quartic)))
+    cosine = nearly, a.add(lost, a.fma(a.neg(r), low, quartic))
     return sine, cosine
+
+
+def _chosen(a: Arithmetic, truth: str, x: Pair, y: Pair) -> Pair:
+    """One pair or the other."""
+    return a.select(truth, x[0], y[0]), a.select(truth, x[1], y[1])
 
 
 def _is_odd(a: Arithmetic, q: str) -> str:
@@ -275,8 +281,8 @@ def sin(a: Arithmetic, x: str) -> str:
     """The sine."""
     found = _reduced(a, x)
     sine, cosine = _sine_and_cosine(a, found)
-    y = _signed(a, a.select(_is_odd(a, found.q), cosine, sine), found.q)
-    return _zero_kept(a, x, y)
+    y = a.add(*_chosen(a, _is_odd(a, found.q), cosine, sine))
+    return _zero_kept(a, x, _signed(a, y, found.q))
 
 
 def cos(a: Arithmetic, x: str) -> str:
@@ -284,7 +290,8 @@ def cos(a: Arithmetic, x: str) -> str:
     found = _reduced(a, x)
     sine, cosine = _sine_and_cosine(a, found)
     next_q = a.integers("add", found.q, a.integer(1))
-    return _signed(a, a.select(_is_odd(a, found.q), sine, cosine), next_q)
+    y = a.add(*_chosen(a, _is_odd(a, found.q), sine, cosine))
+    return _signed(a, y, next_q)
 
 
 def tan(a: Arithmetic, x: str) -> str:
@@ -292,8 +299,9 @@ def tan(a: Arithmetic, x: str) -> str:
     found = _reduced(a, x)
     sine, cosine = _sine_and_cosine(a, found)
     odd = _is_odd(a, found.q)
-    y = a.div(a.select(odd, a.neg(cosine), sine), a.select(odd, sine, cosine))
-    return _zero_kept(a, x, y)
+    above, below = _chosen(a, odd, cosine, sine), _chosen(a, odd, sine, cosine)
+    y = quotient(a, ordered_sum(a, *above), ordered_sum(a, *below))
+    return _zero_kept(a, x, a.select(odd, a.neg(y), y))
 
 
 # Inverses
@@ -354,7 +362,8 @@ def atan2(a: Arithmetic, y: str, x: str) -> str:
     largest = a.select(a.compare("ogt", high, wide), high, wide)
     # Between infinities only those count; and 0 is told from 0 by its sign alone.
     endless, origin = a.compare("oeq", largest, infinity), a.compare("oeq", largest, zero)
-    scale = a.select(a.compare("olt", largest, a.number(2.0**-900)), a.number(2.0**120), one)
+    # What is small is brought where no error of a product is lost below the smallest number.
+    scale = a.select(a.compare("olt", largest, a.number(2.0**500)), a.number(2.0**500), one)
     scale = a.select(a.compare("ogt", largest, a.number(2.0**1000)), a.number(2.0**-30), scale)
     sides = []
     for side, alone in ((high, zero), (wide, one)):

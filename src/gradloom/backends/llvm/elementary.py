@@ -2,6 +2,38 @@
 
 Nothing here calls a library: every function is made of the target's arithmetic, for vectors of any
 width, in double or single precision, with fused multiplication and addition or without.
+The largest errors, in units in the last place of doubles and of floats, whatever the operands:
+
+    exp       0.9  0.9
+    expm1     1.3  1.1
+    log       0.8  0.8
+    log1p     0.9  0.9
+    log2      0.6  0.6
+    log10     0.7  0.6
+    **        0.7  0.6
+    sin       0.8  0.9
+    cos       0.8  0.9
+    tan       0.9  1.1
+    asin      0.6  0.6
+    acos      0.6  0.6
+    atan      0.8  0.6
+    atan2     0.8  0.6
+    sinh      0.7  0.6
+    cosh      0.9  0.6
+    tanh      0.9  0.9
+    asinh     0.9  0.6
+    acosh     0.9  0.6
+    atanh     0.9  0.6
+    sigmoid   0.8  0.8
+    softplus  1.2  1.4
+    silu      1.4  1.4
+    gelu      1.8  0.6
+    erf       1.1  0.6
+    erfc      1.5  0.6
+    hypot     0.9  0.6
+
++, -, *, /, % and sqrt, those that select or round to whole numbers, and // are exact or rounded
+correctly, as in Python. logsumexp errs by a unit or two of its largest operand or of the result.
 """
 
 import functools

@@ -66,13 +66,18 @@ class Reduced(NamedTuple):
 
 def reduced(a: Arithmetic, x: str) -> Reduced:
     """The integer multiple of ln 2 in x, and what remains of it."""
+    shifted, n, first, second = _parts(a, x)
+    r, low = ordered_sum(a, first, second)
+    return Reduced(shifted, n, r, low)
+
+
+def _parts(a: Arithmetic, x: str) -> tuple[str, str, str, str]:
+    """As in `reduced`, but r in two parts that are not yet added up, the second tiny."""
     magic = a.number(MAGIC[a.bits])
     high, low = LN2[a.bits]
     shifted = a.fma(x, a.number(1.0 / math.log(2.0)), magic)
     n = a.sub(shifted, magic)
-    first = a.fma(n, a.number(-high), x)
-    r = a.fma(n, a.number(-low), first)
-    return Reduced(shifted, n, r, a.fma(n, a.number(-low), a.sub(first, r)))
+    return shifted, n, a.fma(n, a.number(-high), x), a.mul(n, a.number(-low))
 
 
 def tail(a: Arithmetic, r: str, low: str) -> str:
@@ -83,18 +88,19 @@ def tail(a: Arithmetic, r: str, low: str) -> str:
 def exp(a: Arithmetic, x: str) -> str:
     """eˣ."""
     bottom, top = _RANGE[a.bits]
-    found = reduced(a, at_least(a, at_most(a, x, top), bottom))
-    r = found.r
-    small = a.fma(a.mul(r, r), polynomial(a, r, _POWERS[a.bits]), r)
-    return scaled(a, a.add(a.number(1.0), small), found.shifted)
+    shifted, _, first, second = _parts(a, at_least(a, at_most(a, x, top), bottom))
+    small = a.add(first, tail(a, a.add(first, second), second))
+    return scaled(a, a.add(a.number(1.0), small), shifted)
 
 
-def exp_pair(a: Arithmetic, x: str, low: str) -> tuple[str, str]:
-    """e^(x + low) as a number and what to scale it by, see `scaled`; x within ±1200."""
+def exp_pair(a: Arithmetic, x: str, low: str | None = None) -> tuple[Pair, str]:
+    """e^(x + low) as a pair and what to scale it by, see `scaled`; x within ±1200."""
     found = reduced(a, x)
-    r, small = ordered_sum(a, found.r, a.add(found.low, low))
+    r, small = found.r, found.low
+    if low is not None:
+        r, small = ordered_sum(a, r, a.add(small, low))
     one, left = ordered_sum(a, a.number(1.0), r)
-    return a.add(one, a.add(left, tail(a, r, small))), found.shifted
+    return ordered_sum(a, one, a.add(left, tail(a, r, small))), found.shifted
 
 
 def expm1(a: Arithmetic, x: str) -> str:
@@ -117,12 +123,14 @@ def _inverse_power(a: Arithmetic, shifted: str) -> str:
 def tanh(a: Arithmetic, x: str) -> str:
     """(e²ˣ - 1) / (e²ˣ + 1), both as pairs."""
     bound = 40.0 if a.bits == 64 else 20.0
-    found = reduced(a, at_least(a, at_most(a, a.add(x, x), bound), -bound))
-    inverse, one = _inverse_power(a, found.shifted), a.number(1.0)
-    small = tail(a, found.r, found.low)
-    above = _with_tail(a, ordered_sum(a, a.sub(one, inverse), found.r), small)
-    below = _with_tail(a, ordered_sum(a, a.add(one, inverse), found.r), small)
-    return a.copysign(quotient(a, above, below), x)
+    size = a.abs(x)
+    found = reduced(a, at_most(a, a.add(size, size), bound))
+    inverse, small = _inverse_power(a, found.shifted), tail(a, found.r, found.low)
+    parts = []
+    for term in (a.neg(inverse), inverse):
+        one, lost = ordered_sum(a, a.number(1.0), term)
+        parts.append(_with_tail(a, ordered_sum(a, one, found.r), a.add(small, lost)))
+    return a.copysign(quotient(a, *parts), x)
 
 
 def _with_tail(a: Arithmetic, pair: Pair, small: str) -> Pair:
@@ -135,7 +143,7 @@ def logistic(a: Arithmetic, x: str) -> tuple[str, str]:
     (1 + r + tail) / (2⁻ⁿ + 1 + r + tail); where x is so small that the 1 does not count, 2⁻ⁿ is
     held back.
     """
-    bottom, top, held = (-760.0, 40.0, -100.0) if a.bits == 64 else (-107.0, 20.0, -32.0)
+    bottom, top, held = (-760.0, 40.0, -100.0) if a.bits == 64 else (-111.0, 20.0, -34.0)
     found = reduced(a, at_least(a, at_most(a, x, top), bottom))
     above = _with_tail(a, ordered_sum(a, a.number(1.0), found.r), tail(a, found.r, found.low))
     kept = at_least(a, found.shifted, MAGIC[a.bits] + held)
@@ -152,7 +160,7 @@ def sigmoid(a: Arithmetic, x: str) -> str:
 def silu(a: Arithmetic, x: str) -> str:
     """x · sigmoid(x), rounded before it may become subnormal; nan at -inf."""
     y, scale = logistic(a, x)
-    gone = a.compare("olt", x, a.number(-755.0 if a.bits == 64 else -106.0))
+    gone = a.compare("olt", x, a.number(-755.0 if a.bits == 64 else -110.0))
     return a.mul(a.mul(x, y), a.select(gone, a.number(0.0), scale))
 
 

@@ -75,11 +75,16 @@ def rest(a: Arithmetic, x: str, q: str, d: str) -> str:
 
 
 def quotient(a: Arithmetic, x: Pair, d: Pair) -> str:
-    """A quotient of pairs, all but correctly rounded; by the one division that it needs."""
+    """A quotient of pairs, all but correctly rounded; 1 / d must be a normal number."""
+    return a.add(*quotient_in_two(a, x, d))
+
+
+def quotient_in_two(a: Arithmetic, x: Pair, d: Pair) -> Pair:
+    """The same as a large part and a small one, with a single division."""
     inverse = a.div(a.number(1.0), d[0])
     first = a.mul(x[0], inverse)
     left = a.add(rest(a, x[0], first, d[0]), a.fma(a.neg(first), d[1], x[1]))
-    return a.fma(left, inverse, first)
+    return first, a.mul(left, inverse)
 
 
 def quotient_pair(a: Arithmetic, x: Pair, d: Pair) -> Pair:

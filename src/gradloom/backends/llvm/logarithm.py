@@ -46,6 +46,8 @@ _BEYOND = (
     0.15384577361107504, 0.1333558789534237, 0.11688490495175527, 0.1188400117642773,
 )  # fmt: skip
 _TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
+# 1 / (1 + x) for x from 0 to 1, to 2 %.
+_INVERSE = (1.0, -0.98, 0.75, -0.27)
 _ROOT_HALF = {64: 0x3FE6A09E667F3BCD, 32: 0x3F3504F3}
 _BIAS = {64: 1023, 32: 127}
 _SMALLEST = {64: 2.0**-1022, 32: 2.0**-126}
@@ -136,7 +138,8 @@ def log_of_pair(a: Arithmetic, x: Pair, offset: str | None = None) -> str:
     shrink = a.integers("shl", a.integers("sub", bias, found.biased), a.integer(FRACTION[a.bits]))
     # low / m to a few digits: 1 / m = (1 - s) / (1 + s).
     slope = a.fma(a.add(terms.s, terms.s), a.sub(terms.s, a.number(1.0)), a.number(1.0))
-    low = a.mul(a.mul(x[1], a.from_bits(shrink)), slope)
+    counts = a.compare("olt", x[0], a.number(2.0**60))
+    low = a.select(counts, a.mul(a.mul(x[1], a.from_bits(shrink)), slope), a.number(0.0))
     return _with_edges(a, x[0], _total(a, found, terms, low))
 
 
@@ -148,17 +151,16 @@ def log1p(a: Arithmetic, x: str) -> str:
 def softplus(a: Arithmetic, x: str) -> str:
     """ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|)."""
     positive = a.select(a.compare("olt", x, a.number(0.0)), a.number(0.0), x)
-    small = exp(a, a.neg(a.abs(x)))
-    found = log1p_of_small(a, small)
-    return a.add(positive, found)
-
-
-def log1p_of_small(a: Arithmetic, x: str) -> str:
-    """ln(1 + x) for x between 0 and 1, which needs no edges."""
-    high, low = ordered_sum(a, a.number(1.0), x)
+    size = at_most(a, a.abs(x), 760.0 if a.bits == 64 else 110.0)
+    power_of_e, shifted = exp_pair(a, a.neg(size))
+    small, small_low = (scaled(a, part, shifted) for part in power_of_e)
+    high, low = ordered_sum(a, a.number(1.0), small)
     found = reduced(a, high, a.number(_offset(a)))
     terms = _terms(a, found.f)
-    return _total(a, found, terms, a.sub(low, a.mul(low, found.f)))
+    # 1 + f is at most 2, so that low / (1 + f) is needed to a few digits only.
+    low = a.add(low, small_low)
+    inverse = polynomial(a, small, _INVERSE)
+    return a.add(positive, _total(a, found, terms, a.mul(low, inverse)))
 
 
 def _other_base(a: Arithmetic, x: str, inverse: Pair, two: Pair | None) -> str:
@@ -271,7 +273,8 @@ def _power_of_positive(a: Arithmetic, x: str, y: str) -> str:
     # Where y ln x overflows, or is out of range anyway, its low part is without meaning.
     inside = a.compare("olt", a.abs(high), a.number(1000.0))
     kept = at_least(a, at_most(a, high, 1000.0), -1000.0)
-    return scaled(a, *exp_pair(a, kept, a.select(inside, low, a.number(0.0))))
+    (y, _), shifted = exp_pair(a, kept, a.select(inside, low, a.number(0.0)))
+    return scaled(a, y, shifted)
 
 
 def _short_power_of_positive(a: Arithmetic, x: str, y: str) -> str:

@@ -6,17 +6,16 @@ for its rounding would be magnified; (1 + 2x) · G(x) is smooth, a polynomial of
 digits.
 """
 
-import math
-
 from gradloom.backends.llvm.exponential import exp_pair
 from gradloom.backends.llvm.extended import (
     Pair,
     at_most,
     exact_product,
+    exact_sum,
     in_double,
     ordered_sum,
     polynomial,
-    quotient,
+    quotient_in_two,
     scaled,
 )
 from gradloom.backends.llvm.ir import Arithmetic
@@ -39,7 +38,7 @@ _FAR = (
 )  # fmt: skip
 # From here on erfc is not 1 less what is found near 0.
 _BORDER = 0.47
-_ROOT_HALF = math.sqrt(0.5)
+_ROOT_TWO = (1.4142135623730951, -9.667293313452913e-17)
 
 
 def _near(a: Arithmetic, x: str) -> str:
@@ -48,14 +47,34 @@ def _near(a: Arithmetic, x: str) -> str:
     return a.mul(x, polynomial(a, square, _NEAR))
 
 
-def _far(a: Arithmetic, x: str, square: Pair) -> tuple[str, str]:
-    """erfc x as a number and what to scale it by, see `scaled`; x from 0.45 to 28."""
-    four, one = a.number(4.0), a.number(1.0)
-    place = a.div(a.sub(x, four), a.add(x, four))
-    above = ordered_sum(a, one, polynomial(a, place, _FAR))
-    share = quotient(a, above, ordered_sum(a, a.add(x, x), one))
-    small, shifted = exp_pair(a, a.neg(square[0]), a.neg(square[1]))
-    return a.mul(small, share), shifted
+def _far(a: Arithmetic, place: str, below: Pair, square: Pair) -> tuple[Pair, str]:
+    """erfc x as a pair and what to scale it by, see `scaled`; x from 0.45 to 28.
+
+    Args:
+        a: where to write.
+        place: (x - 4) / (x + 4).
+        below: 1 + 2x.
+        square: x².
+    """
+    above = ordered_sum(a, a.number(1.0), polynomial(a, place, _FAR))
+    share, share_low = quotient_in_two(a, above, below)
+    (y, y_low), shifted = exp_pair(a, a.neg(square[0]), a.neg(square[1]))
+    product, lost = exact_product(a, y, share)
+    lost = a.add(lost, a.fma(y, share_low, a.mul(y_low, share)))
+    return (product, lost), shifted
+
+
+def _place(a: Arithmetic, x: str, center: float) -> str:
+    """(x - center) / (x + center)."""
+    middle = a.number(center)
+    return a.div(a.sub(x, middle), a.add(x, middle))
+
+
+def _complement(a: Arithmetic, x: str) -> str:
+    """erfc x from 0.45 to 28."""
+    below = exact_sum(a, a.number(1.0), a.add(x, x))
+    (y, low), shifted = _far(a, _place(a, x, 4.0), below, exact_product(a, x, x))
+    return scaled(a, a.add(y, low), shifted)
 
 
 @in_double
@@ -63,8 +82,7 @@ def erf(a: Arithmetic, x: str) -> str:
     """The error function."""
     size = a.abs(x)
     near = a.add(size, _near(a, size))
-    kept = at_most(a, size, 28.0)
-    far = a.sub(a.number(1.0), scaled(a, *_far(a, kept, exact_product(a, kept, kept))))
+    far = a.sub(a.number(1.0), _complement(a, at_most(a, size, 28.0)))
     return a.copysign(a.select(a.compare("olt", size, a.number(1.0)), near, far), x)
 
 
@@ -73,7 +91,7 @@ def erfc(a: Arithmetic, x: str) -> str:
     """1 - erf x."""
     size, half, two = at_most(a, a.abs(x), 28.0), a.number(0.5), a.number(2.0)
     near = a.add(half, a.sub(a.sub(half, x), _near(a, x)))
-    far = scaled(a, *_far(a, size, exact_product(a, size, size)))
+    far = _complement(a, size)
     far = a.select(a.compare("olt", x, a.number(0.0)), a.sub(two, far), far)
     return a.select(a.compare("olt", size, a.number(_BORDER)), near, far)
 
@@ -81,19 +99,21 @@ def erfc(a: Arithmetic, x: str) -> str:
 @in_double
 def gelu(a: Arithmetic, x: str) -> str:
     """x Φ(x), Φ(x) = ½ erfc(-x / √2); nan at -inf."""
-    size, half = at_most(a, a.abs(x), 39.5), a.number(0.5)
-    scaled_size = a.mul(x, a.number(_ROOT_HALF))
-    near = a.fma(a.add(scaled_size, _near(a, scaled_size)), half, half)
+    size, half, one = at_most(a, a.abs(x), 39.5), a.number(0.5), a.number(1.0)
+    product, lost = exact_product(a, size, a.number(_ROOT_TWO[0]))
+    high, low = exact_sum(a, one, product)
+    below = high, a.add(low, a.fma(size, a.number(_ROOT_TWO[1]), lost))
     square, lost = exact_product(a, size, size)
-    far, shifted = _far(
-        a, a.mul(size, a.number(_ROOT_HALF)), (a.mul(square, half), a.mul(lost, half))
-    )
-    far = a.mul(far, half)
+    square_pair = a.mul(square, half), a.mul(lost, half)
+    far, shifted = _far(a, _place(a, size, 4.0 * _ROOT_TWO[0]), below, square_pair)
+    y, low = a.mul(far[0], half), a.mul(far[1], half)
     # Below 0 the product is rounded before it may become subnormal.
     gone = a.compare("olt", x, a.number(-39.0))
     factor = a.select(gone, a.mul(x, a.number(0.0)), x)
-    below = scaled(a, a.mul(factor, far), shifted)
-    above = a.mul(x, a.sub(a.number(1.0), scaled(a, far, shifted)))
-    outer = a.select(a.compare("olt", x, a.number(0.0)), below, above)
-    is_near = a.compare("olt", size, a.number(_BORDER / _ROOT_HALF))
-    return a.select(is_near, a.mul(x, near), outer)
+    negative = a.copysign(scaled(a, a.fma(factor, y, a.mul(factor, low)), shifted), x)
+    positive = a.mul(x, a.sub(one, scaled(a, y, shifted)))
+    outer = a.select(a.compare("olt", x, a.number(0.0)), negative, positive)
+    argument = a.mul(x, a.number(0.5 * _ROOT_TWO[0]))
+    near = a.mul(x, a.fma(a.add(argument, _near(a, argument)), half, half))
+    is_near = a.compare("olt", size, a.number(_BORDER * _ROOT_TWO[0]))
+    return a.select(is_near, near, outer)

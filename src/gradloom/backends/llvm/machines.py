@@ -36,8 +36,12 @@ class Machine:
         return replace(self.target, fused=False, rounds=False, vector=0)
 
 
+# A processor with floats alone reckons some functions of floats in double precision, by helpers, of
+# which none is fused; so its floats are not fused either (which would take as long).
+
+
 def _cortex(number: str, about: str, triple: str, real: int, rounds: bool) -> Machine:
-    target = Target(triple, f"cortex-{number}", "", 0, fused=real > 0, rounds=rounds)
+    target = Target(triple, f"cortex-{number}", "", 0, fused=real == 64, rounds=rounds)
     return Machine(f"cortex-{number}", f"Arm Cortex-{number.upper()}: {about}", target, real,
                    small=True)  # fmt: skip
 
@@ -45,7 +49,7 @@ def _cortex(number: str, about: str, triple: str, real: int, rounds: bool) -> Ma
 def _riscv(name: str, about: str, features: str, real: int) -> Machine:
     bits = name[5:7]
     triple, cpu = f"riscv{bits}-unknown-none-elf", f"generic-rv{bits}"
-    target = Target(triple, cpu, features, 0, fused=real > 0, rounds=False)
+    target = Target(triple, cpu, features, 0, fused=real == 64, rounds=False)
     return Machine(name, f"RISC-V {about}", target, real, pic=bits == "64", small=bits == "32")
 
 

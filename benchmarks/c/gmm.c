@@ -34,11 +34,17 @@ static double block(const weights *restrict w, double diagonal[K][D], const doub
             double column[D]; /* row j of the factor */
             for (long i = 0, at = D; i < D; at += D - 1 - i, i++)
                 column[i] = i < j ? w->factor[k][at + j - i - 1] : i == j ? diagonal[k][j] : 0.0;
-            for (long l = 0; l < BLOCK; l += LANES) {
-                lanes sum = column[j] * *(lanes *)&away[j][l];
-                for (long i = 0; i < j; i++) sum += column[i] * *(lanes *)&away[i][l];
-                *(lanes *)&q[k][j][l] = sum;
-                *(lanes *)&main[k][l] += sum * sum;
+            for (long l = 0; l < BLOCK; l += 5 * LANES) { /* five vectors share each weight */
+                lanes sum[5];
+                for (long v = 0; v < 5; v++)
+                    sum[v] = column[j] * *(lanes *)&away[j][l + v * LANES];
+                for (long i = 0; i < j; i++)
+                    for (long v = 0; v < 5; v++)
+                        sum[v] += column[i] * *(lanes *)&away[i][l + v * LANES];
+                for (long v = 0; v < 5; v++) {
+                    *(lanes *)&q[k][j][l + v * LANES] = sum[v];
+                    *(lanes *)&main[k][l + v * LANES] += sum[v] * sum[v];
+                }
             }
         }
         for (long l = 0; l < BLOCK; l++) main[k][l] = bias[k] - 0.5 * main[k][l];

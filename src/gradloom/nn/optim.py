@@ -1,38 +1,61 @@
 """Optimisers: rules that turn gradients into better numbers, and the clipping of gradients.
 
-Each rule is a loop over two arrays, numbers and gradients. Packed parameters (see `module`) lend
-theirs; for any other list of Values they are copied out and back. What a rule remembers from step
-to step lies in arrays of the same length, which `state()` shows. The rules, their order of
-operations and their defaults are PyTorch's, so that figures agree to rounding.
+A rule is a function of one number, its gradient and what is remembered of it. Written with nothing
+but operations, it runs on floats, one parameter after another; on arrays, all at once; and on
+symbols, to become part of a program (see `gradloom.loom.update`). Packed parameters (see `module`)
+lend their arrays; for any other list of Values they are copied out and back. What a rule remembers
+from step to step lies in arrays of the same length, which `state()` shows. The rules, their order
+of operations and their defaults are PyTorch's, so that figures agree to rounding.
 """
 
 import math
-from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, DataError
 from gradloom.nn.checks import number, whole
 from gradloom.nn.module import Module, Numbers, Parameter, pack, packed, parameters_of
 
+# From a number, its gradient and what is remembered of it to the new number, and what is
+# remembered from now on.
+Rule: TypeAlias = Callable[..., tuple[Any, ...]]
 
-class Optimizer(ABC):
+
+class Functions(NamedTuple):
+    """What rules need beside operators."""
+
+    sqrt: Callable[[Any], Any]
+    max: Callable[[Any, Any], Any]
+
+
+FLOATS = Functions(math.sqrt, max)
+
+
+class Optimizer:
     """What all optimisers share: the parameters, the learning rate and the memory of past steps.
 
-    A rule of your own is a subclass that names its arrays in `slots`, if any, and defines `update`.
+    An optimiser of your own is a subclass that names its arrays in `slots`, if any, and defines
+    `rule`; or `update`, where what happens to a number depends on other numbers.
 
-    >>> class SignDescent(Optimizer):
-    ...     def update(self, numbers, grads):
-    ...         for i, grad in enumerate(grads):
-    ...             numbers[i] -= math.copysign(self.lr, grad)
+    >>> class HeavyBall(Optimizer):
+    ...     slots = ("velocity",)
+    ...
+    ...     def rule(self, rates, of=None):
+    ...         (lr,) = rates
+    ...
+    ...         def move(number, grad, velocity):
+    ...             velocity = 0.5 * velocity + grad
+    ...             return number - lr * velocity, velocity
+    ...
+    ...         return move
     >>> x = Value(3.0)
-    >>> optimizer = SignDescent([x], lr=0.5)
+    >>> optimizer = HeavyBall([x], lr=0.25)
     >>> (x * x).backward()
     >>> optimizer.step()
-    >>> x.data
-    2.5
+    >>> x.data, optimizer.velocity[0]
+    (1.5, 6.0)
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -74,9 +97,33 @@ class Optimizer(ABC):
         for p, x in zip(self.parameters, numbers, strict=True):
             p.data = x
 
-    @abstractmethod
     def update(self, numbers: Numbers, grads: Numbers) -> None:
-        """The rule: change `numbers` in place. `steps` counts this step already."""
+        """Change `numbers`, and what is remembered, in place. `steps` counts this step already."""
+        kept = [getattr(self, slot) for slot in self.slots]
+        found = list(map(self.rule(self.rates()), numbers, grads, *kept))
+        if len(found[0]) == 1:  # without a column for each number, which takes a while
+            numbers[:] = array("d", [x for (x,) in found])
+            return
+        for old, new in zip([numbers, *kept], zip(*found, strict=True), strict=False):
+            old[:] = array("d", new)
+
+    def rates(self) -> tuple[float, ...]:
+        """The numbers in the rule that change from step to step; `steps` counts this step."""
+        return (self.lr,)
+
+    def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:
+        """What happens to one parameter.
+
+        Args:
+            rates: what `rates()` gives, or symbols for that.
+            of: has the functions `sqrt` and `max` (of two), for what the rule is run on.
+
+        Returns:
+            A function of a number, its gradient and what is remembered of it, in the order of
+            `slots`. It returns the new number and what is remembered from now on, as far as that
+            changes; of arithmetic it uses nothing but operators and these functions.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines neither rule() nor update()")
 
     def zero_grad(self) -> None:
         """Set every parameter's gradient to 0."""
@@ -175,16 +222,28 @@ class SGD(Optimizer):
             raise ArgumentError("SGD: nesterov needs a momentum above 0 and a dampening of 0")
         super().__init__(parameters, lr)
 
-    def update(self, numbers: Numbers, grads: Numbers) -> None:
-        """One step of gradient descent, with momentum if any."""
-        lr, momentum, decay, velocity = self.lr, self.momentum, self.weight_decay, self.velocity
-        share = 1.0 if self.steps == 1 else 1.0 - self.dampening
-        for i, grad in enumerate(grads):
-            change = grad + decay * numbers[i]
-            if momentum:
-                velocity[i] = momentum * velocity[i] + share * change
-                change = change + momentum * velocity[i] if self.nesterov else velocity[i]
-            numbers[i] -= lr * change
+    def rates(self) -> tuple[float, ...]:
+        """The learning rate, and the share of the gradient that goes into the velocity."""
+        return self.lr, 1.0 if self.steps == 1 else 1.0 - self.dampening
+
+    def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:  # noqa: ARG002 - no roots here
+        """Gradient descent, with momentum if any."""
+        lr, share = rates
+        momentum, decay, nesterov = self.momentum, self.weight_decay, self.nesterov
+
+        def plain(x: Any, grad: Any, _: Any) -> tuple[Any, ...]:
+            return (x - lr * grad,)
+
+        def with_decay(x: Any, grad: Any, _: Any) -> tuple[Any, ...]:
+            return (x - lr * (grad + decay * x),)
+
+        def with_momentum(x: Any, grad: Any, velocity: Any) -> tuple[Any, ...]:
+            change = grad + decay * x if decay else grad
+            velocity = momentum * velocity + share * change
+            change = change + momentum * velocity if nesterov else velocity
+            return x - lr * change, velocity
+
+        return with_momentum if momentum else with_decay if decay else plain
 
 
 class RMSprop(Optimizer):
@@ -235,19 +294,25 @@ class RMSprop(Optimizer):
         self.centered = centered
         super().__init__(parameters, lr)
 
-    def update(self, numbers: Numbers, grads: Numbers) -> None:
-        """One step by the gradient over its recent size."""
-        alpha, momentum, decay = self.alpha, self.momentum, self.weight_decay
-        for i, grad in enumerate(grads):
-            g = grad + decay * numbers[i]
-            self.mean_square[i] = square = alpha * self.mean_square[i] + (1 - alpha) * g * g
-            if self.centered:
-                self.mean[i] = mean = alpha * self.mean[i] + (1 - alpha) * g
-                square = max(square - mean * mean, 0.0)
-            change = g / (math.sqrt(square) + self.eps)
+    def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:
+        """A step by the gradient over its recent size."""
+        (lr,) = rates
+        alpha, rest, eps = self.alpha, 1 - self.alpha, self.eps
+        momentum, decay, centered = self.momentum, self.weight_decay, self.centered
+
+        def step(x: Any, grad: Any, square: Any, mean: Any, velocity: Any) -> tuple[Any, ...]:
+            g = grad + decay * x if decay else grad
+            variance = square = alpha * square + rest * g * g
+            if centered:
+                mean = alpha * mean + rest * g
+                variance = of.max(square - mean * mean, 0.0)
+            change = g / (of.sqrt(variance) + eps)
             if momentum:
-                self.velocity[i] = change = momentum * self.velocity[i] + change
-            numbers[i] -= self.lr * change
+                velocity = momentum * velocity + change
+                return x - lr * velocity, square, mean, velocity
+            return x - lr * change, square, mean
+
+        return step
 
 
 class Adam(Optimizer):
@@ -293,21 +358,29 @@ class Adam(Optimizer):
         self.weight_decay = number(f"{name}: weight_decay", weight_decay)
         super().__init__(parameters, lr)
 
-    def update(self, numbers: Numbers, grads: Numbers) -> None:
-        """One step by the unbiased mean over the root of the unbiased mean square."""
-        mean, mean_square, eps = self.mean, self.mean_square, self.eps
+    def rates(self) -> tuple[float, ...]:
+        """The learning rate over the bias of the mean, the inverse root of that of the mean square,
+        and the share of the number that decay leaves."""
         beta1, beta2 = self.betas
-        lr = self.lr / (1 - beta1**self.steps)
-        root = math.sqrt(1 - beta2**self.steps)
-        decay, keep = self.weight_decay, 1.0
-        if self._decoupled:
-            decay, keep = 0.0, 1 - self.lr * self.weight_decay
-        for i, grad in enumerate(grads):
-            g = grad + decay * numbers[i]
-            mean[i] = beta1 * mean[i] + (1 - beta1) * g
-            mean_square[i] = beta2 * mean_square[i] + (1 - beta2) * g * g
-            change = lr * mean[i] / (math.sqrt(mean_square[i]) / root + eps)
-            numbers[i] = keep * numbers[i] - change
+        keep = 1 - self.lr * self.weight_decay
+        return self.lr / (1 - beta1**self.steps), 1 / math.sqrt(1 - beta2**self.steps), keep
+
+    def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:
+        """A step by the unbiased mean over the root of the unbiased mean square."""
+        lr, unbias, keep = rates
+        (beta1, beta2), eps, decay = self.betas, self.eps, self.weight_decay
+        rest1, rest2 = 1 - beta1, 1 - beta2
+        sqrt = of.sqrt
+        added, decoupled = decay and not self._decoupled, decay and self._decoupled
+
+        def step(x: Any, grad: Any, mean: Any, square: Any) -> tuple[Any, ...]:
+            g = grad + decay * x if added else grad
+            mean = beta1 * mean + rest1 * g
+            square = beta2 * square + rest2 * g * g
+            change = lr * mean / (sqrt(square) * unbias + eps)
+            return (keep * x if decoupled else x) - change, mean, square
+
+        return step
 
 
 class AdamW(Adam):

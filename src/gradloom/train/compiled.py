@@ -22,6 +22,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.backends import steps
 from gradloom.backends.choice import Options, Runner, maker
 from gradloom.core import tree
 from gradloom.core.table import primal
@@ -33,7 +34,6 @@ from gradloom.loom.program import Program
 from gradloom.loom.record import Recording
 from gradloom.loom.weave import weave
 from gradloom.nn import Module, Parameter
-from gradloom.train import steps
 from gradloom.train.engine import CannotCompileError, Engine, Task
 from gradloom.train.engine import plain as plain_output
 from gradloom.train.samples import Output, Row, Samples, Target

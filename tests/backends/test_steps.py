@@ -4,9 +4,9 @@ import random
 import numpy as np
 import pytest
 
+from gradloom.backends import steps
 from gradloom.nn import OPTIMIZERS, SGD, Adam, AdamW, Parameter, RMSprop
 from gradloom.nn.module import pack
-from gradloom.train import steps
 
 CASES = [
     (SGD, {}),

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from gradloom.errors import ArgumentError
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.program import Instruction, Item, Loop, Program
-from gradloom.loom.repeats import Ints, Names, Run, Sheet, aligned, pattern
+from gradloom.loom.repeats import Ints, Names, Run, aligned, pattern
 from gradloom.loom.views import Slots, View, pieces, slots_of
 
 _LEAST = 4  # turns, at least, of a recurrence that is worth cutting
@@ -73,12 +73,11 @@ def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Pro
     if needed <= limit:
         return plain
     names = Names(program.laned)
-    items = aligned(list(program.flat), names, _LEAST)
+    items, runs, sheet = aligned(list(program.flat), names, _LEAST)
     flat = replace(program, instructions=items)
-    sheet = Sheet(items, names)
     reason = "it has no long recurrence"
     least = needed
-    for run in sorted(sheet.runs(_LEAST), key=lambda run: -_weight(items, run))[:3]:
+    for run in sorted(runs, key=lambda run: -_weight(items, run))[:3]:
         try:
             plan = _Plan.for_least(_Recurrence(flat, wanted, run, sheet.table(run)))
             if plan.bytes <= limit:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -42,13 +42,19 @@ def merge(program: Program) -> Program:
     """
     names = Names(program.laned)
     arena = _Traffic(len(program.template))
-    items: list[Item] = list(program.instructions)
-    before = len(items) + 1
-    while len(items) < before:
-        before = len(items)
-        items = _stretches(items, names, arena)
-        items = _distributed(items, names, arena)
-    return replace(program, instructions=items)
+    return replace(program, instructions=_merged(list(program.instructions), names, arena))
+
+
+def _merged(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]:
+    """The items merged again and again, but for what is known to stay."""
+    before = len(items)
+    parts = _distributed(_stretches(items, names, arena), names, arena)
+    if len(parts) == 1 and (parts[0].settled or len(parts[0].items) >= before):
+        return parts[0].items
+    found: list[Item] = []
+    for part in parts:
+        found += part.items if part.settled else _merged(part.items, names, arena)
+    return found
 
 
 def _widened(one: Instruction, count: int, steps: Sequence[int]) -> Instruction:
@@ -93,12 +99,13 @@ def _stretches(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]
     bounds = [0, *breaks.tolist(), len(items)]
     found: list[Item] = []
     for start, end in pairwise(bounds):
-        table = sheet.table(Run(start, 1, end - start))
         first = items[start]
-        if end - start >= _MERGED and _can_widen(first) and arena.apart(first, table):
-            found += _by_steps([one for one in items[start:end] if _can_widen(one)], table)
-        else:
-            found += items[start:end]
+        if end - start >= _MERGED and _can_widen(first):
+            table = sheet.table(Run(start, 1, end - start))
+            if arena.apart(first, table):
+                found += _by_steps([one for one in items[start:end] if _can_widen(one)], table)
+                continue
+        found += items[start:end]
     return found
 
 
@@ -121,29 +128,46 @@ def _by_steps(ones: list[Instruction], table: Ints) -> Iterator[Instruction]:
         place += count
 
 
-def _distributed(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]:
+class _Part(NamedTuple):
+    """Some items in a row, and whether no more of them can be merged."""
+
+    items: list[Item]
+    settled: bool
+
+
+def _distributed(items: list[Item], names: Names, arena: "_Traffic") -> list[_Part]:
     """What the turns of a repeat do independently of each other moved out of it, at once."""
     if len(items) < _MERGED:
-        return items
-    items = aligned(items, names, _MERGED)
-    sheet = Sheet(items, names)
-    found: list[Item] = []
+        return [_Part(items, settled=True)]
+    items, runs, sheet = aligned(items, names, _MERGED)
+    found = [_Part([], settled=False)]
     done = 0
-    for run in sheet.runs(_MERGED):
-        found += items[done : run.start]
+    for run in runs:
+        found[-1].items.extend(items[done : run.start])
         done = run.end
         body = [
             one for one in items[run.start : run.start + run.period] if isinstance(one, Instruction)
         ]
-        if len(body) < run.period:  # there are loops among it
-            found += items[run.start : run.end]
-            continue
-        before, stay, after = _Fission(body, sheet.table(run)).split(arena)
-        found += before
-        for start in range(run.start, run.end, run.period):
-            found += [items[start + place] for place in stay]
-        found += after
-    return found + items[done:]
+        before: list[Instruction] = []
+        after: list[Instruction] = []
+        stay = list(range(run.period))
+        if len(body) == run.period:  # and no loops among it
+            before, stay, after = _Fission(body, sheet.table(run)).split(arena)
+        found[-1].items.extend(before)
+        if stay:
+            places = np.arange(run.start, run.end, run.period)[:, None] + stay
+            settled = not _alike_in_a_row(sheet.keys[places[:2].ravel()])
+            found.append(_Part([items[place] for place in places.ravel().tolist()], settled))
+            found.append(_Part([], settled=False))
+        found[-1].items.extend(after)
+    found[-1].items.extend(items[done:])
+    return [part for part in found if part.items]
+
+
+def _alike_in_a_row(keys: Ints) -> bool:
+    """Whether as many as are merged follow each other, and not all are."""
+    same = (keys[2:] == keys[1:-1]) & (keys[1:-1] == keys[:-2])
+    return bool(same.any() and not same.all())
 
 
 class _Traffic:

@@ -198,25 +198,36 @@ def _mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
     return total
 
 
-def aligned(items: list[Item], names: Names, least: int) -> list[Item]:
-    """The items; where a short axis hides a repeat, an instruction for each of its elements.
+def aligned(items: list[Item], names: Names, least: int) -> tuple[list[Item], list[Run], Sheet]:
+    """The items, their repeats of at least so many turns, and the items in numbers.
 
-    Such an axis goes over slots that move at speeds of their own: from an input to a result.
+    Where a short axis hides a repeat there is an instruction for each of its elements: such an
+    axis goes over slots that move at speeds of their own, as from an input to a result.
     """
-    chosen = _splits(items, names, least)
+    sheet = Sheet(items, names)
+    whole = items, sheet.runs(least), sheet
+    chosen = _splits(items, sheet.keys, names, least)
     if not chosen:
-        return items
+        return whole
     origin, split = _cut(items, chosen)
-    runs = Sheet(split, names).runs(least)
+    sheet = Sheet(split, names)
+    runs = sheet.runs(least)
+    if len(split) - _saved(runs) > 0.75 * (len(items) - _saved(whole[1])):
+        return whole
     repeated = np.zeros(len(split), dtype=bool)
     for run in runs:
         repeated[run.start : run.end] = True
-    whole = np.ones(len(items), dtype=bool)
-    whole[origin[~repeated]] = False
-    left = len(split) - sum(run.saved for run in runs)
-    if left > 0.75 * (len(items) - sum(run.saved for run in Sheet(items, names).runs(least))):
-        return items
-    return _cut(items, {place: axis for place, axis in chosen.items() if whole[place]})[1]
+    needless = set(origin[~repeated].tolist()) & set(chosen)
+    if not needless:
+        return split, runs, sheet
+    kept = {place: axis for place, axis in chosen.items() if place not in needless}
+    _, split = _cut(items, kept)
+    sheet = Sheet(split, names)
+    return split, sheet.runs(least), sheet
+
+
+def _saved(runs: list[Run]) -> int:
+    return sum(run.saved for run in runs)
 
 
 def _cut(items: list[Item], chosen: dict[int, int]) -> tuple[Ints, list[Item]]:
@@ -232,13 +243,13 @@ def _cut(items: list[Item], chosen: dict[int, int]) -> tuple[Ints, list[Item]]:
     return np.array(origin), found
 
 
-def _splits(items: list[Item], names: Names, least: int) -> dict[int, int]:
+def _splits(items: list[Item], keys: Ints, names: Names, least: int) -> dict[int, int]:
     """Which items to cut, and along which axis: rare ones that without it are alike."""
-    keys = [names.of(one)[0] for one in items]
-    common = np.bincount(keys)
+    rare = np.flatnonzero(np.bincount(keys)[keys] < least).tolist()
     wide: dict[int, list[tuple[int, Instruction]]] = {}
-    for place, (one, key) in enumerate(zip(items, keys, strict=True)):
-        if common[key] < least and isinstance(one, Instruction) and _splittable(one):
+    for place in rare:
+        one = items[place]
+        if isinstance(one, Instruction) and _splittable(one):
             wide.setdefault(names.number(("but strides", names.kind(one))), []).append((place, one))
     chosen: dict[int, int] = {}
     for members in wide.values():

@@ -35,8 +35,8 @@ def roll(program: Program) -> Program:
                  1      @2+2i = sin(@1+2i)
     """
     names = Names(program.laned)
-    items: list[Item] = list(program.instructions)
-    rolled = _rolled([_Part(one) for one in aligned(items, names, _ROLLED)], names)
+    items, runs, sheet = aligned(list(program.instructions), names, _ROLLED)
+    rolled = _rolled(_looped([_Part(one) for one in items], runs, sheet, names), names)
     return replace(program, instructions=[part.item for part in rolled])
 
 
@@ -55,19 +55,24 @@ class _Part:
 
 def _rolled(parts: list[_Part], names: Names) -> list[_Part]:
     """The parts with their repeats in loops; from one pass to the next loops can repeat too."""
-    while len(parts) > _ROLLED:
+    before = len(parts) + 1
+    while _ROLLED < len(parts) < before:
+        before = len(parts)
         tags = [part.steps for part in parts] if parts[0].steps else None
         sheet = Sheet([part.item for part in parts], names, tags)
-        runs = [run for run in sheet.runs(_ROLLED) if run.saved >= _SAVED]
-        if not runs:
-            break
-        found = []
-        done = 0
-        for run in runs:
+        parts = _looped(parts, sheet.runs(_ROLLED), sheet, names)
+    return parts
+
+
+def _looped(parts: list[_Part], runs: list[Run], sheet: Sheet, names: Names) -> list[_Part]:
+    """The parts with those of the runs that are worth it as loops."""
+    found = []
+    done = 0
+    for run in runs:
+        if run.saved >= _SAVED:
             found += [*parts[done : run.start], _loop(parts, sheet, run, names)]
             done = run.end
-        parts = found + parts[done:]
-    return parts
+    return found + parts[done:]
 
 
 def _loop(parts: list[_Part], sheet: Sheet, run: Run, names: Names) -> _Part:

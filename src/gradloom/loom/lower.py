@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradloom.loom.graph import CONSTANT, PARAMETER, Graph, code_of
+from gradloom.loom.graph import CONSTANT, PARAMETER, Graph, arities, code_of
 
 _LONG = 32  # operands that one instruction may have
 _AT_ONCE = 8  # operands of the maxima that a long one is taken of
@@ -32,21 +33,19 @@ def lower(graph: Graph) -> Graph:
     if not long.any():
         return graph
     lowered = _Lowered(graph)
-    number: list[int] = []
-    for node, code in enumerate(graph.codes):
-        places = graph.operands_of(node)
-        if code <= PARAMETER:
-            number.append(lowered.graph.add(code, places))
-            continue
-        operands = [number[place] for place in places]
-        if not long[node]:
-            number.append(lowered.graph.add(code, operands))
-        elif code == _LOGSUMEXP:
-            number.append(lowered.logsumexp(operands))
+    number = np.empty(len(graph), dtype=np.int64)  # of each node in the new graph
+    begin = 0
+    for node in np.flatnonzero(long).tolist():
+        lowered.copy(graph, begin, node, number)
+        operands = number[graph.operands_of(node)].tolist()
+        if codes[node] == _LOGSUMEXP:
+            number[node] = lowered.logsumexp(operands)
         else:
-            number.append(lowered.extreme(_EXTREMES[code], operands))
-    lowered.graph.outputs = [number[node] for node in graph.outputs]
-    lowered.graph.guards = [(number[node], value) for node, value in graph.guards]
+            number[node] = lowered.extreme(_EXTREMES[int(codes[node])], operands)
+        begin = node + 1
+    lowered.copy(graph, begin, len(graph), number)
+    lowered.graph.outputs = number[graph.outputs].tolist()
+    lowered.graph.guards = [(int(number[node]), value) for node, value in graph.guards]
     return lowered.graph
 
 
@@ -57,6 +56,19 @@ class _Lowered:
         self.graph = Graph(
             constants=list(graph.constants), inputs=graph.inputs, parameters=graph.parameters
         )
+
+    def copy(self, graph: Graph, begin: int, end: int, number: NDArray[np.int64]) -> None:
+        """Take over the nodes from `begin` up to `end`, and note their new numbers."""
+        codes, starts, operands = graph.arrays()
+        new, inner = self.graph, codes[begin:end] > PARAMETER
+        number[begin:end] = np.arange(len(new), len(new) + end - begin)
+        places = operands[starts[begin] : starts[end]].copy()
+        is_node = np.repeat(inner, np.diff(starts[begin : end + 1]))
+        places[is_node] = number[places[is_node]]
+        several = arities()[codes[begin:end]] < 0
+        new.counts.extend((starts[begin + 1 : end + 1] - starts[begin:end])[several].tolist())
+        new.codes.frombytes(codes[begin:end].tobytes())
+        new.operands.frombytes(places.tobytes())
 
     def constant(self, number: float) -> int:
         self.graph.constants.append(number)

@@ -98,15 +98,20 @@ def ragged(starts: Nodes, counts: NDArray[Any]) -> Nodes:
 def laned_nodes(graph: Graph, lanes: Collection[int]) -> Flags:
     """For each node, whether it differs from lane to lane."""
     laned = bytearray(len(graph))
+    flags = np.frombuffer(laned, dtype=bool)
     if lanes:
-        chosen = set(lanes)
-        for node, code in enumerate(graph.codes):
-            places = graph.operands_of(node)
-            if code == INPUT:
-                laned[node] = places[0] in chosen
-            elif code > PARAMETER:
-                laned[node] = any(laned[place] for place in places)
-    return np.frombuffer(laned, dtype=bool)
+        codes, starts, operands = graph.arrays()
+        inputs = np.flatnonzero(codes == INPUT)
+        flags[inputs] = np.isin(operands[starts[inputs]], list(lanes))
+        inner = np.flatnonzero(codes > PARAMETER)
+        read, is_laned = graph.operands, laned.__getitem__
+        ends = zip(inner.tolist(), starts[inner].tolist(), starts[inner + 1].tolist(), strict=True)
+        for node, start, end in ends:
+            if end > start and (laned[read[start]] or laned[read[end - 1]]):
+                laned[node] = True
+            elif end > start + 2:
+                laned[node] = any(map(is_laned, read[start + 1 : end - 1]))
+    return flags
 
 
 def flatten(graph: Graph, laned: Flags, *, strict: bool) -> Terms:

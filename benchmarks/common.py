@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -36,15 +35,15 @@ def timed(stages: Stages, name: str) -> Iterator[None]:
     stages[name] = time.perf_counter() - start
 
 
-def median_seconds(run: Callable[[], object], seconds: float) -> float:
-    """Of one call, over so many seconds and at least three calls; of 0 seconds one call."""
+def sampled(run: Callable[[], object], seconds: float) -> list[float]:
+    """What calls took, over so many seconds and at least three calls; of 0 seconds one call."""
     times: list[float] = []
     start = time.perf_counter()
     while not times or time.perf_counter() - start < seconds or (seconds and len(times) < 3):
         t0 = time.perf_counter()
         run()
         times.append(time.perf_counter() - t0)
-    return statistics.median(times)
+    return times
 
 
 def child(

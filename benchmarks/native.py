@@ -41,7 +41,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-from common import Stages, child, installed, machine, median_seconds, timed
+from common import Stages, child, installed, machine, sampled, timed
 from peers import PARTS, Maker, data, flat
 
 MODULES = ("ours", "c", "by_hand", "jax_peer", "pytorch", "others")
@@ -100,11 +100,15 @@ def measure(
     difference = gap(found, reference)
     if not difference <= max(TOLERANCES.get(name, TOLERANCE) for name in (case, engine)):
         raise SystemExit(f"disagrees by {difference:.1e}; it was not timed")
-    if prepared.seconds:
-        took = prepared.seconds()
-    else:
-        took = median_seconds(prepared.run, seconds) / prepared.steps
-    return {"stages": prepared.stages, "first": first, "gap": difference, "us": took * 1e6}
+    times = [prepared.seconds()] if prepared.seconds else sampled(prepared.run, seconds)
+    us = 1e6 / prepared.steps
+    return {
+        "stages": prepared.stages,
+        "first": first,
+        "gap": difference,
+        "us": statistics.median(times) * us,
+        "best": min(times) * us,
+    }
 
 
 def compare(
@@ -139,6 +143,7 @@ def compare(
         table[name] = {
             "us": statistics.median(steps),
             "spread": [min(steps), max(steps)],
+            "best": min(one["best"] for one in done),
             "gap": max(one["gap"] for one in done),
             "stages": {
                 stage: statistics.median(one["stages"][stage] for one in done)
@@ -239,7 +244,8 @@ def a_node(nodes: int) -> dict[str, float]:
     numbers = data.np.array([p.data for p in reverse.values])
     inputs = data.np.array(inputs)
     found["compile_s"] = stages["compile"]
-    found["run_ns"] = median_seconds(lambda: runner.run(inputs, numbers), 0.5) / count * 1e9
+    runs = sampled(lambda: runner.run(inputs, numbers), 0.5)
+    found["run_ns"] = statistics.median(runs) / count * 1e9
     found["nodes"] = count
     if nodes <= TRACED:
         del graph, reverse, runner

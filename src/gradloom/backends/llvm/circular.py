@@ -202,20 +202,22 @@ def _payne_hanek(a: Arithmetic, x: str, digits: str) -> Reduced:
     place = whole("add", whole("lshr", bits, 52), 94 - 1075)
     place = a.select_integers(a.compare_integers("slt", place, "0"), "0", place)  # if x is small
     first, shift = whole("lshr", place, 5), whole("and", place, 31)
-    limbs: list[str] = []  # the lowest first
-    carry, before = "0", "0"
-    for i in reversed(range(7)):
-        at = w.assign(f"getelementptr i32, ptr {digits}, i64 {whole('add', first, i)}")
+    # From the lowest word up; of the product's limbs the last five are kept.
+    with w.loop(7, [("i64", "0")] * 7) as turn:
+        before, carry, _, *kept = turn.carried
+        behind = whole("sub", whole("add", first, 6), turn.index)
+        at = w.assign(f"getelementptr i32, ptr {digits}, i64 {behind}")
         word = w.assign(f"zext i32 {w.assign(f'load i32, ptr {at}')} to i64")
         one, two = whole("mul", m_low, word), whole("mul", m_high, before)
         low = whole("add", whole("and", one, mask), whole("and", two, mask))
         low = whole("add", low, carry)
-        limbs.append(whole("and", low, mask))
         carry = whole("add", whole("lshr", one, 32), whole("lshr", two, 32))
-        carry, before = whole("add", carry, whole("lshr", low, 32)), word
+        carry = whole("add", carry, whole("lshr", low, 32))
+        turn.next = [word, carry, *kept, whole("and", low, mask)]
+    limbs = turn.next[2:]
     shifted = [
         whole("lshr", whole("shl", whole("or", whole("shl", high, 32), low), shift), 32)
-        for low, high in itertools.pairwise(limbs[2:])
+        for low, high in itertools.pairwise(limbs)
     ]
     top = shifted.pop()
     up = whole("and", whole("lshr", top, 29), 1)  # the fraction is ½ or more

@@ -174,9 +174,9 @@ def _hyperbolic(a: Arithmetic, x: str, *, odd: bool) -> str:
     one, r = a.number(1.0), found.r
     double = a.bits_of(a.add(a.add(most, most), a.number(MAGIC[64])))
     inverse = power_of_two(a, a.integers("sub", a.integer(0), double))
-    sine, cosine = a.sub(one, inverse), a.add(one, inverse)  # of n ln 2
-    if not odd:
-        sine, cosine = cosine, sine
+    # Of n ln 2: the sine and the cosine, or the other way round.
+    sine, lost_sine = ordered_sum(a, one, a.neg(inverse) if odd else inverse)
+    cosine = a.add(one, inverse) if odd else a.sub(one, inverse)
     square = a.mul(r, r)
     odd_part = a.mul(a.mul(square, r), polynomial(a, square, _ODD))
     even_part = a.fma(
@@ -185,7 +185,7 @@ def _hyperbolic(a: Arithmetic, x: str, *, odd: bool) -> str:
     product, lost = exact_product(a, cosine, r)
     high, low = exact_sum(a, sine, product)
     small = a.fma(cosine, a.add(odd_part, found.low), a.fma(sine, even_part, lost))
-    y = a.add(high, a.add(low, small))
+    y = a.add(high, a.add(a.add(low, lost_sine), small))
     return scaled(a, y, a.sub(found.shifted, one))
 
 

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.core import collector
 from gradloom.errors import ArgumentError
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.program import Instruction, Item, Loop, Program
@@ -39,6 +40,7 @@ class _FormError(Exception):
     """A recurrence is not of the form that can be cut; the message says why."""
 
 
+@collector.paused()
 def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Program:
     """The adjoint of a program in an arena of at most so many bytes.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
+from gradloom.core import collector
 from gradloom.loom.program import Instruction, Item, Program
 from gradloom.loom.repeats import Ints, Names, Run, Sheet, aligned, pattern, without
 from gradloom.loom.views import Slots, View
@@ -22,6 +23,7 @@ _MERGED = 3  # instructions, at least, that become one
 _LARGE = 4096  # elements of an instruction to which another axis is no gain
 
 
+@collector.paused()
 def merge(program: Program) -> Program:
     """The same program in fewer instructions: what does not depend on each other is done at once.
 
@@ -151,8 +153,13 @@ def _distributed(items: list[Item], names: Names, arena: "_Traffic") -> list[_Pa
         before: list[Instruction] = []
         after: list[Instruction] = []
         stay = list(range(run.period))
-        if len(body) == run.period:  # and no loops among it
-            before, stay, after = _Fission(body, sheet.table(run)).split(arena)
+        # Loops are left alone, and so is a chain, of which each link waits for the one before.
+        table = sheet.table(run)
+        chained = run.period == 1 and not (
+            body and (body[0].ordered or arena.apart(body[0], table))
+        )
+        if len(body) == run.period and not chained:
+            before, stay, after = _Fission(body, table).split(arena)
         found[-1].items.extend(before)
         if stay:
             places = np.arange(run.start, run.end, run.period)[:, None] + stay

@@ -7,6 +7,7 @@ stands before and behind the loop.
 
 from dataclasses import dataclass, replace
 
+from gradloom.core import collector
 from gradloom.loom.program import Item, Loop, Program
 from gradloom.loom.repeats import Names, Run, Sheet, aligned
 
@@ -14,6 +15,7 @@ _ROLLED = 4  # turns, at least, of a loop
 _SAVED = 8  # instructions that a loop saves, at least
 
 
+@collector.paused()
 def roll(program: Program) -> Program:
     """The same program with what repeats in counted loops.
 

@@ -53,51 +53,54 @@ def _mean(case: str) -> bool:
     return case != "gmm"
 
 
-def _work(case: str) -> Any:
-    return data.workload("asian" if case.startswith("asian") else case.removesuffix("100"))
+def _work(case: str, **options: Any) -> Any:
+    name = "asian" if case.startswith("asian") else case.removesuffix("100")
+    return data.workload(name, **options)
 
 
 def prepared_loss(case: str, threads: int) -> tuple[Callable[[], Any], Any]:
-    """What a user calls, compiled, and the workload with its parameters."""
+    """What a user calls, compiled; and a module that holds its parameters, side by side."""
     import gradloom as gl
 
-    work, rows = _work(case), _rows(case)
+    work, rows = _work(case, number=gl.nn.Parameter), _rows(case)
+    model = gl.nn.Module()
+    model.numbers = work.parameters
+    model.pack()
     if rows is None:
         f = gl.compile(work.function)
-        return lambda: f(*work.arguments), work
+        return lambda: f(*work.arguments), model
     dtype = "float32" if case == "gpt16" else "float64"
     mapped = gl.vmap(work.function, dtype=dtype, threads=threads)
     share = 1.0 / len(rows) if _mean(case) else 1.0
-    return lambda: gl.sum(mapped(rows)) * share, work
+    return lambda: gl.sum(mapped(rows)) * share, model
 
 
 def compiled(case: str, threads: int) -> Prepared:
     """What a user writes; the first call and the first `backward()` are what happens once."""
-    loss, work = prepared_loss(case, threads)
+    loss, model = prepared_loss(case, threads)
     stages: dict[str, float] = {}
     with timed(stages, "first call"):
         total = loss()
     with timed(stages, "first backward"):
         total.backward()
 
-    def run() -> Any:
-        for p in work.parameters:
-            p.grad = 0.0
+    def run() -> float:
+        model.zero_grad()
         total = loss()
         total.backward()
-        return total.data, [p.grad for p in work.parameters]
+        return total.data
 
-    return Prepared(run, run, stages=stages)
+    return Prepared(lambda: (run(), model.pack()[1]), run, stages=stages)
 
 
 def trained(case: str, updates: int, threads: int) -> Prepared:
     """What a user writes: loss, `backward()`, an optimizer's step."""
     from gradloom.nn.optim import SGD, Adam
 
-    loss, work = prepared_loss(case, threads)
+    loss, model = prepared_loss(case, threads)
     moons = case.startswith("moons")
     kind, rate = (SGD, data.MOONS_RATE) if moons else (Adam, data.GPT_RATE)
-    optimizer = kind(work.parameters, rate)
+    optimizer = kind(model, rate)
 
     def step(update: bool = True) -> float:
         optimizer.zero_grad()
@@ -110,15 +113,13 @@ def trained(case: str, updates: int, threads: int) -> Prepared:
     def run() -> list[float]:
         return [step() for _ in range(updates)]
 
-    def numbers() -> list[float]:
-        return [p.data for p in work.parameters]
-
     def check() -> Any:
+        numbers, gradient = model.pack()
         if moons:
-            return run(), numbers()
-        first = step(update=False), [p.grad for p in work.parameters]
+            return run(), numbers
+        first = step(update=False), gradient[:]
         losses = [run() for _ in range(max(data.CHECKED // updates, 1))]
-        return *first, losses, numbers()
+        return *first, losses, numbers
 
     stages: dict[str, float] = {}
     with timed(stages, "first gradient"):

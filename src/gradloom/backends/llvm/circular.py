@@ -179,7 +179,7 @@ def _function_for_large(name: str, kind: str, wide: Arithmetic) -> set[str]:
     body = "\n".join([*w.lines, f"ret {kind} {value}"])
     return w.declared | {
         f"{digits} = internal unnamed_addr constant [{len(_WORDS)} x i32] [{table}]",
-        f"define internal {kind} @{name}({wide.real} %x) cold noinline nounwind {{\n"
+        f"define internal {kind} @{name}({wide.real} %x) cold noinline nounwind optnone {{\n"
         f"entry:\n{body}\n}}",
     }
 

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import webbrowser
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -307,14 +308,11 @@ def play(
     """
     with extra("view"):
         from gradloom.view import play as playground
-    with playground.Playground(port) as running:
+    with suppress(KeyboardInterrupt), playground.Playground(port) as running:
         print(f"playground at {running.url} (Ctrl-C ends it)", flush=True)
         if open_browser:
             webbrowser.open(running.url)
-        try:
-            running.wait()
-        except KeyboardInterrupt:
-            print()
+        running.wait()
 
 
 def main() -> None:

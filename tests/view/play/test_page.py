@@ -204,6 +204,17 @@ def test_a_connection_that_is_pointed_at_tells_its_weight(tab):
     assert tab.text("#detail").startswith("Weight from x to neuron 1.1: ")
 
 
+def test_changes_that_come_faster_than_answers_all_count(tab):
+    tab.run(
+        "const click = (css) => document.querySelector(css).click();"
+        "for (let i = 0; i < 3; i++) { click('#more'); click('[aria-label^=\"One neuron more\"]') }"
+        "document.querySelector('input[value=blobs]').click()"
+    )
+    tab.wait("return location.hash.includes('data=blobs')")
+    assert "layers=7,4,4,4" in tab.run("return location.hash")
+    assert tab.count(".column") == 6
+
+
 def test_the_address_holds_the_settings(tab, playground):
     tab.run("document.querySelector('input[value=xor]').click()")
     choose(tab, "[data-setting=rate]", "0.1")

@@ -264,9 +264,11 @@ class _Page:
         wanted = _parse(message)
         do = choose("command", wanted.get("do"), {name: name for name in _COMMANDS})
         if do == "set":
-            settings = self._session.settings.changed(wanted.get("settings"))
-            await self._work(self._session.change, settings)
-            await self._tell_settings()
+            try:
+                settings = self._session.settings.changed(wanted.get("settings"))
+                await self._work(self._session.change, settings)
+            finally:
+                await self._tell_settings()  # once for each message, so that the page can count
         elif do == "play":
             self._playing = True
         elif do == "pause":

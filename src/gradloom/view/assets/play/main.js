@@ -16,6 +16,7 @@ const CHOICES = {
 };
 
 let limits, settings, defaults, frame, send;
+let asked = 0; // how many changes the server has not answered yet
 let playing = false;
 let looked = null; // the neuron whose answers the plane shows
 let drawn = true;
@@ -23,7 +24,10 @@ let drawn = true;
 const chart = new Chart(find("chart"));
 const plane = new Plane(find("plane"), { put, take });
 const network = new Network(find("network"), find("detail"), {
-  sizes: (layers) => change({ layers }),
+  size: (layer, more) => {
+    const wanted = settings.layers[layer] + more; // the answer to the last click may be on its way
+    if (wanted >= 1 && wanted <= limits.neurons) change({ layers: settings.layers.with(layer, wanted) });
+  },
   look: (neuron) => {
     looked = neuron;
     redraw();
@@ -44,12 +48,15 @@ const hear = {
     chips(find("brush"), "brush", [...classes, ["erase", "erase"]], () => 0);
     find("brush").querySelector("input").checked = true;
     defaults = null; // the first settings that come are the server's own
-    send({ do: "set", settings: {} });
+    settings = {};
+    asked = 0;
+    change({});
   },
   settings(message) {
+    if (--asked) return; // what was changed since is on its way
     const first = !defaults;
     if (first) defaults = message.settings;
-    settings = message.settings;
+    settings = { ...message.settings };
     plane.points = message.points;
     network.build(settings.layers, message.classes === 2 ? 1 : message.classes, limits);
     find("parameters").textContent = message.parameters;
@@ -79,10 +86,7 @@ const hear = {
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     say(`Saved ${name}. In Python: gradloom.load_model("${name}")([x, y])`, { good: true });
   },
-  error: ({ message }) => {
-    if (settings) show(); // what was refused is taken back
-    say(`${message[0].toUpperCase()}${message.slice(1)}.`);
-  },
+  error: ({ message }) => say(`${message[0].toUpperCase()}${message.slice(1)}.`),
   closed: () => say("The playground has stopped. Start it again with: gradloom play", { again: true }),
 };
 
@@ -91,8 +95,11 @@ function open() {
   send = connect(hear);
 }
 
+/** Asks for other settings; until the answer comes, further changes start from these. */
 function change(changed) {
   say("");
+  Object.assign(settings, changed);
+  asked++;
   send({ do: "set", settings: changed });
 }
 
@@ -150,7 +157,8 @@ function chips(root, name, choices, chosen) {
 }
 
 /** The present points as one's own, without what tells whether they were held out. */
-const own = () => plane.points.map(([x, y, label]) => [x, y, label]);
+const own = () =>
+  settings.data === "own" ? settings.points : plane.points.map(([x, y, label]) => [x, y, label]);
 
 function put(x, y) {
   const brush = find("brush").querySelector("input:checked").value;
@@ -160,7 +168,7 @@ function put(x, y) {
 
 function take(x, y) {
   const far = ([u, v]) => Math.hypot(u - x, v - y);
-  const nearest = own().sort((a, b) => far(a) - far(b))[0];
+  const nearest = [...own()].sort((a, b) => far(a) - far(b))[0];
   if (!nearest || far(nearest) > 0.15) return;
   change({ data: "own", points: own().filter((point) => `${point}` !== `${nearest}`) });
 }
@@ -171,7 +179,7 @@ function redraw() {
   drawn = false;
   requestAnimationFrame(() => {
     drawn = true;
-    if (!frame || !settings) return;
+    if (!frame || !defaults) return;
     find("epochs").textContent = frame.epochs;
     find("updates").textContent = frame.updates;
     find("play").querySelector("b").textContent = playing ? "Pause" : "Play";
@@ -207,7 +215,10 @@ find("share").addEventListener("click", async () => {
 find("again").addEventListener("click", open);
 find("seed").addEventListener("click", () => change({ seed: settings.seed + 1 }));
 find("clear").addEventListener("click", () => change({ data: "own", points: [] }));
-find("more").addEventListener("click", () => change({ layers: [...settings.layers, settings.layers.at(-1) ?? 4] }));
+find("more").addEventListener("click", () => {
+  const { layers } = settings;
+  if (layers.length < limits.layers) change({ layers: [...layers, layers.at(-1) ?? 4] });
+});
 find("fewer").addEventListener("click", () => change({ layers: settings.layers.slice(0, -1) }));
 for (const element of document.querySelectorAll("[data-setting]")) {
   element.addEventListener("input", () => {
@@ -224,7 +235,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   find(key).click();
 });
-addEventListener("hashchange", () => settings && change({ ...defaults, ...read(defaults) }));
+addEventListener("hashchange", () => defaults && change({ ...defaults, ...read(defaults) }));
 addEventListener("resize", redraw);
 document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
 watchColors(redraw);

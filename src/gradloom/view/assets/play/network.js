@@ -5,7 +5,7 @@ import { answerColor, colors, css, paint } from "./colors.js";
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Network {
-  /** `on.sizes(layers)` hears of other layers, `on.look(neuron or null)` of a neuron pointed at. */
+  /** `on.size(layer, change)` hears of neurons to add or take, `on.look(neuron or null)` of a neuron pointed at. */
   constructor(root, detail, on) {
     this.root = root;
     this.svg = root.querySelector("svg");
@@ -88,7 +88,7 @@ export class Network {
       made.setAttribute("aria-label", `One neuron ${words} in layer ${l + 1}`);
       const wanted = layers[l] + change;
       made.disabled = wanted < 1 || wanted > limits.neurons;
-      made.addEventListener("click", () => this.on.sizes(layers.with(l, wanted)));
+      made.addEventListener("click", () => this.on.size(l, change));
       return made;
     };
     head.append(button("−", "fewer", -1), size, button("+", "more", 1));

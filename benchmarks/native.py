@@ -51,6 +51,21 @@ OURS = "Gradloom"
 PARALLEL = ("gpt16", "digits", "asian1k", "asian100k", "gmm")  # worth a second thread
 SHORT = ("moons", "gpt", "gpt16", "digits", "asian1k", "gmm")  # with --quick
 FIRST = {"moons": 0.15, "gpt": 0.3, "asian1k": 0.15}  # seconds to the first gradient, at most
+# What a step of ours may take: so many times C's, and microseconds for the call from Python.
+BARS = {
+    "moons": (1.3, 2.0),
+    "moons100": (1.3, 0.0),
+    "gpt": (1.5, 0.0),
+    "gpt100": (1.5, 0.0),
+    "gpt16": (1.5, 0.0),
+    "asian1k": (1.3, 0.0),
+    "asian100k": (1.3, 0.0),
+    "gmm": (1.5, 0.0),
+    "lstm2": (1.5, 0.0),
+    "lstm4": (1.5, 0.0),
+}
+RIVALS = ("NumPy by hand", "JAX", "PyTorch", "torch.compile", "scikit-learn")
+LANES_GAIN = 5.0  # times that a text of gpt16 is to be faster than gpt
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)  # nodes
 TRACED = 1_000_000  # nodes up to which memory is looked at
 ROUNDS = 3  # processes for each engine, case and number of threads
@@ -170,6 +185,26 @@ def show_case(case: str, threads: int, table: dict[str, Any]) -> None:
         )
         once = ", ".join(f"{stage} {seconds:.3f}" for stage, seconds in row["stages"].items())
         print(f"{name:24}{step:>36}{ratios}    {once or '-'}", flush=True)
+
+
+def show_bars(case: str, cases: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Whether ours is as near to C, and as far ahead of the others, as it should be."""
+    table = cases[case]["1"]
+    us = {name: row["us"] for name, row in table.items() if "us" in row}
+    if OURS not in us:
+        return
+    if case in BARS and LIMIT_OF_ALL in us:
+        factor, extra = BARS[case]
+        bar = factor * us[LIMIT_OF_ALL] + extra
+        print(f"{OURS}: {us[OURS]:,.2f} µs, {_bar(us[OURS], bar)}")
+    ahead = [name for name in RIVALS if name in us and us[name] <= us[OURS]]
+    print(f"{OURS}: {'BEHIND ' + ', '.join(ahead) if ahead else 'ahead of all others'}")
+    one = cases.get("gpt", {}).get("1", {}).get(OURS, {}).get("us")
+    if case == "gpt16" and one:
+        gain = one / us[OURS]
+        print(
+            f"{OURS}: a text in 1/{gain:.1f} of the time of one alone, {_least(gain, LANES_GAIN)}"
+        )
 
 
 # From the first call to the first gradient
@@ -294,6 +329,10 @@ def _bar(figure: float, bar: float) -> str:
     return f"{'within' if figure <= bar else 'OVER'} the bar of {bar:.3g}"
 
 
+def _least(figure: float, bar: float) -> str:
+    return f"{'within' if figure >= bar else 'SHORT OF'} the bar of {bar:.3g}"
+
+
 def at_hand(only: list[str]) -> dict[str, str]:
     """The engines asked for that can run, with their versions."""
     wanted = {name: found[0] for name, found in ENGINES.items() if not only or name in only}
@@ -353,6 +392,7 @@ def main() -> None:
             table = compare(case, threads, list(versions), rounds, seconds, told.limit)
             figures["cases"][case][str(threads)] = table
             show_case(case, threads, table)
+        show_bars(case, figures["cases"])
     if not told.case and not told.only:
         figures["first"] = compare_first(rounds, told.limit)
         show_first(figures["first"])

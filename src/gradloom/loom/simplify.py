@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.loom.graph import CONSTANT, INPUT, PARAMETER, Graph, arities, row_of
-from gradloom.loom.terms import Codes, Flags, Nodes, mixed, ragged
+from gradloom.loom.terms import BLOCK, Codes, Flags, Nodes, mixed, ragged
+from gradloom.loom.views import Slots
 
 _ROUNDS = 16  # of sharing all nodes at once, before it is done one by one
 _MANY = 100  # unread nodes from which on they go all at once
@@ -97,14 +98,13 @@ def _shared(graph: Graph, codes: Codes, starts: Nodes, operands: Nodes, inner: F
     same = np.arange(size, dtype=np.int32)
     if not size:
         return same
-    place = np.arange(len(operands), dtype=np.int32) - np.repeat(starts[:-1], counts)
     bits = np.array([*graph.constants, 0.0]).view(np.int64)
     numbers = np.unique(bits, return_inverse=True)[1].astype(np.int32)
     constant = np.repeat(codes == CONSTANT, counts)
     read = operands.copy()
     read[constant] = numbers[operands[constant]]
     among = same  # the nodes that may be equal to another
-    keys = mixed(codes, _sums(mixed(place, read), starts[:-1], counts))
+    keys = _keys(codes, starts, read)
     for _ in range(_ROUNDS):
         found = same.copy()
         found[among] = among[_first(keys)]
@@ -119,20 +119,25 @@ def _shared(graph: Graph, codes: Codes, starts: Nodes, operands: Nodes, inner: F
         met[same[moved]] = True
         owners = np.repeat(np.arange(size, dtype=np.int32), counts)
         among = np.unique(owners[inner & met[read]])
-        chosen, width = ragged(starts[among], counts[among]), counts[among]
-        hashed = mixed(place[chosen], read[chosen])
-        keys = mixed(codes[among], _sums(hashed, np.cumsum(width) - width, width))
+        own = np.append(0, np.cumsum(counts[among]))
+        keys = _keys(codes[among], own, read[ragged(starts[among], counts[among])])
     return _shared_one_by_one(graph)
 
 
-def _sums(numbers: NDArray[np.uint64], begin: Nodes, counts: Nodes) -> NDArray[np.uint64]:
-    """The sum of each run, 0 of an empty one."""
-    some = counts > 0
-    if some.all():
-        return np.add.reduceat(numbers, begin)
-    total = np.zeros(len(begin), dtype=np.uint64)
-    total[some] = np.add.reduceat(numbers, begin[some])
-    return total
+def _keys(codes: Codes, starts: Slots, read: Nodes) -> NDArray[np.uint64]:
+    """For each node a number, the same for nodes that do the same with the same operands."""
+    keys = np.empty(len(codes), dtype=np.uint64)
+    for begin in range(0, len(codes), BLOCK):
+        own = starts[begin : begin + BLOCK + 1]
+        firsts, counts = own[:-1] - own[0], np.diff(own)
+        place = ragged(np.zeros_like(counts), counts)
+        sums = np.zeros(len(counts), dtype=np.uint64)
+        some = counts > 0
+        if some.any():
+            hashed = mixed(place, read[own[0] : own[-1]])
+            sums[some] = np.add.reduceat(hashed, firsts[some])
+        keys[begin : begin + BLOCK] = mixed(codes[begin : begin + BLOCK], sums)
+    return keys
 
 
 def _first(keys: NDArray[np.uint64]) -> Nodes:

@@ -24,7 +24,7 @@ Nodes: TypeAlias = NDArray[np.int32]
 Codes: TypeAlias = NDArray[np.uint16]
 Flags: TypeAlias = NDArray[np.bool_]
 
-_BLOCK = 1 << 16  # rows at a time, so that what lies between stays small
+BLOCK = 1 << 16  # rows at a time, so that what lies between stays small
 
 # The bits of a kind. With `strict` the number of the run of terms stands above them.
 MINUS, PAIR, _FIRST_LANED, _SECOND_LANED, _RUN = 1, 2, 4, 8, 16
@@ -73,12 +73,14 @@ class Terms:
 def mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
     """A number for each row of these columns; rows that differ have, but for luck, another."""
     total = np.zeros(len(columns[0]), dtype=np.uint64)
-    for begin in range(0, len(total), _BLOCK):
-        block = total[begin : begin + _BLOCK]
+    for begin in range(0, len(total), BLOCK):
+        block = total[begin : begin + BLOCK]
         for column in columns:
-            block ^= column[begin : begin + _BLOCK].astype(np.uint64)
+            block ^= column[begin : begin + BLOCK].astype(np.uint64)
             block *= np.uint64(0x9E3779B97F4A7C15)
             block ^= block >> np.uint64(29)
+        block *= np.uint64(0xBF58476D1CE4E5B9)  # sums of such numbers should differ too
+        block ^= block >> np.uint64(32)
     return total
 
 
@@ -139,10 +141,7 @@ def flatten(graph: Graph, laned: Flags, *, strict: bool) -> Terms:
         begun[owner[sums]] = True
         constants &= ((where == 0) | swaps) & ~begun[owner] & ~minus
 
-    root = np.arange(size, dtype=np.int32)
-    root[operand[sums]] = owner[sums]
-    while not np.array_equal(further := root[root], root):
-        root = further
+    root = _roots(operand[sums], owner[sums], size)
     absorbed = root != np.arange(size)
 
     start = np.full(size, -0.0)
@@ -171,6 +170,17 @@ def flatten(graph: Graph, laned: Flags, *, strict: bool) -> Terms:
     order, kind = _ordered(begin, rooted, kind, strict)
     sorted_by = (rooted[order], kind[order], first[order], second[order])
     return _rows(is_sum & ~absorbed, absorbed, start, *sorted_by)
+
+
+def _roots(parts: Nodes, owners: Nodes, size: int) -> Nodes:
+    """For each node the sum that it is a part of a part of, and so on; else itself."""
+    root = np.arange(size, dtype=np.int32)
+    root[parts] = owners
+    while len(parts):
+        above = root[parts]
+        root[parts] = further = root[above]
+        parts = parts[further != above]
+    return root
 
 
 def _kinds(signs: Flags, first: Nodes, second: Nodes, laned: Flags) -> Nodes:

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from gradloom.transforms import Compiled, compile, sparsity, vmap
     from gradloom.view.draw import _svg_of as _svg_of
     from gradloom.view.draw import draw
+    from gradloom.view.explore import explore
     from gradloom.view.histograms import plot_gradients, plot_weights
     from gradloom.view.play import play
     from gradloom.view.plots import plot_decision
@@ -123,6 +124,7 @@ __all__ = [
     "erfc",
     "exp",
     "expm1",
+    "explore",
     "export",
     "find_learning_rate",
     "fit",
@@ -186,6 +188,7 @@ _LATER = {
     "_svg_of": ("gradloom.view.draw", "_svg_of"),
     "compile": ("gradloom.transforms", "compile"),
     "draw": ("gradloom.view.draw", "draw"),
+    "explore": ("gradloom.view.explore", "explore"),
     "export": ("gradloom.train.export", "export"),
     "find_learning_rate": ("gradloom.train", "find_learning_rate"),
     "fit": ("gradloom.train", "fit"),

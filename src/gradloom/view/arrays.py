@@ -56,7 +56,7 @@ def compiled_diagram(
     >>> dot = gl.compile(lambda w, x: sum(a * b for a, b in zip(w, x)))
     >>> diagram, steps = compiled_diagram(dot, ([1.0, 2.0], [3.0, 4.0]), ["w0", "w1", "x0", "x1"])
     >>> [(step.text, len(step.nodes)) for step in steps]
-    [('arguments', 4), ('@4 = ((@0 * @2) + (@1 * @3))', 3)]
+    [('arguments', 4), ('@4(0) += (@0(1) * @2(1))', 4)]
     """
     path = f.lookup(*args)
     if path.graph is None or len(path.program.outputs) != 1:
@@ -73,7 +73,7 @@ def compiled_diagram(
     put_in_boxes(diagram)
     kept = {id(node): i for i, node in enumerate(diagram.nodes)}
     for step in steps:
-        step.nodes = [kept[id(before[i])] for i in step.nodes if id(before[i]) in kept]
+        step.nodes = sorted(kept[id(before[i])] for i in step.nodes)
     return diagram, steps
 
 

@@ -4,6 +4,7 @@ Everything is inside the file: the graph, the page's code, the rules of differen
 a compiled function, its array program. It asks nothing of any other machine.
 """
 
+import html
 import inspect
 import os
 import re
@@ -17,14 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gradloom.core import tree
+from gradloom.core import ops, tree
 from gradloom.core.table import OPS
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, NotANumberError
+from gradloom.nn.module import Module
 from gradloom.train.files import write_whole
 from gradloom.view.boxes import put_in_boxes
 from gradloom.view.colors import FONT, css
-from gradloom.view.diagram import Diagram, diagram_of
+from gradloom.view.diagram import Diagram, Node, diagram_of
 from gradloom.view.document import as_json, document_of, number
 from gradloom.view.folds import folds_of
 from gradloom.view.layout import asset
@@ -34,29 +36,53 @@ from gradloom.view.trace import tracing
 _SCRIPTS = ("dagre.min.js", "scene.js", "ops.js", "tape.js", "math.js", "explorer.js")
 
 
+class Explorer:
+    """A page that was written; a notebook shows it in place.
+
+    Attributes:
+        path: the file. It may be given wherever a path may.
+        html: what is in it.
+    """
+
+    def __init__(self, path: Path, html: str) -> None:
+        self.path = path
+        self.html = html
+
+    def __repr__(self) -> str:
+        return f"<explorer in {self.path}>"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        style = "width:100%;height:640px;border:1px solid #94a3b8;border-radius:8px"
+        return f'<iframe srcdoc="{html.escape(self.html)}" style="{style}"></iframe>'
+
+
 def explore(
     what: Any,
     *args: Any,
     path: str | os.PathLike[str] | None = None,
-    open: bool = True,
+    open: bool | None = None,
     title: str | None = None,
-) -> Path:
+) -> Explorer:
     """Writes a page in which to step through the backpropagation of a value, and opens it.
 
     The page plays the forward pass and the backward pass node by node, shows each rule with its
     numbers, recomputes everything when a leaf is edited, and shows what goes wrong without the
     topological order and without resetting gradients. It is one file without outside assets.
+    What is replayed are the operations that were recorded: an `if` in Python stays as it went.
 
     Args:
         what: a value; or a function, which is called with `args` and notes the line of each node;
             or a compiled function, which is recorded with `args` and shown as arrays too.
         args: for a function: numbers become values, named as the function names them.
         path: the file; by default a new one in the folder for temporary files.
-        open: show it in the browser.
+        open: show it in the browser; by default yes, but not in a notebook, which shows it itself.
         title: above the page; by default the name of the function.
 
     Returns:
-        The path of the file.
+        The page, with its `path`.
 
     Raises:
         ArgumentError: arguments beside a value, or a function whose result is not one number.
@@ -64,8 +90,8 @@ def explore(
         RunFolderError: the file cannot be written.
 
     >>> a, b = Value(2.0, label="a"), Value(-3.0, label="b")
-    >>> file = explore((a * b).tanh(), path=Path(tempfile.mkdtemp()) / "tanh.html", open=False)
-    >>> file.name
+    >>> page = explore((a * b).tanh(), path=Path(tempfile.mkdtemp()) / "tanh.html", open=False)
+    >>> page.path.name
     'tanh.html'
     """
     diagram: Diagram
@@ -83,14 +109,14 @@ def explore(
     else:
         raise NotANumberError(f"explore needs a value or a function, got {what!r:.60}")
     if title is None:
-        title = "Expression" if isinstance(what, Value) else tree.name(what)
+        title = _title(what)
     if path is None:
         path = Path(tempfile.mkdtemp(prefix="gradloom-")) / "explorer.html"
-    path = Path(path)
-    write_whole(path, page(document, title))
-    if open:
-        webbrowser.open(path.resolve().as_uri())
-    return path
+    found = Explorer(Path(path), page(document, title))
+    write_whole(found.path, found.html)
+    if open or (open is None and "ipykernel" not in sys.modules):
+        webbrowser.open(found.path.resolve().as_uri())
+    return found
 
 
 def page(document: dict[str, Any], title: str) -> str:
@@ -101,7 +127,7 @@ def page(document: dict[str, Any], title: str) -> str:
     """
     style = css(":root") + f":root{{--mono:{FONT}}}" + css_of_page()
     parts = {
-        "title": title.replace("&", "&amp;").replace("<", "&lt;"),
+        "title": html.escape(title),
         "style": style,
         "document": as_json(document),
         "scripts": "\n".join(asset(name) for name in _SCRIPTS),
@@ -127,13 +153,19 @@ def _boxed(value: Value) -> Diagram:
 def _document(diagram: Diagram) -> dict[str, Any]:
     """All that the page needs to know of a graph of scalars, which has its boxes."""
     document = document_of(diagram, folds_of(diagram))
-    results = [(i, node) for i, node in enumerate(diagram.nodes) if node.op]
-    document["rules"] = rules_of({(str(node.op), len(node.operands)) for _, node in results})
-    # Of an operation that is not in the table the page knows the slopes here, and nothing more.
-    document["given"] = {
-        i: [number(d) for d in node.local] for i, node in results if str(node.op) not in OPS
-    }
+    known: list[tuple[int, Node]] = []
+    foreign: list[tuple[int, Node]] = []
+    for i, node in enumerate(diagram.nodes):
+        if node.op:
+            (known if _is_ours(str(node.op)) else foreign).append((i, node))
+    document["rules"] = rules_of({(str(node.op), len(node.operands)) for _, node in known})
+    document["given"] = {i: [number(d) for d in node.local] for i, node in foreign}
     return document
+
+
+def _is_ours(symbol: str) -> bool:
+    """Whether the page can compute this operation; of others it knows the slopes found here."""
+    return symbol in OPS and OPS[symbol].evaluate.__module__ == ops.__name__
 
 
 def _traced(function: Callable[..., Any], args: tuple[Any, ...]) -> Value:
@@ -172,6 +204,13 @@ def _naming(function: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
+
+
+def _title(what: Any) -> str:
+    """What a page is called."""
+    if isinstance(what, Value):
+        return what.label or "Expression"
+    return type(what).__name__ if isinstance(what, Module) else tree.name(what)
 
 
 def _names(function: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:

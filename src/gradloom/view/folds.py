@@ -211,5 +211,9 @@ def _in_runs(parts: "list[int | _Part]") -> "list[int | _Part]":
 
 
 def _stem(title: str) -> str:
-    """A title without the numbers that tell its like apart: `neurons.3 Neuron` is a Neuron."""
-    return re.sub(r"\d+$", "", re.sub(r"^\S*\.\d+ (?=\w)", "", title))
+    """A title without the numbers that tell its like apart: `neurons.3 Neuron` is a Neuron.
+
+    >>> _stem("neurons.3 Neuron"), _stem("w12"), _stem("rows0_1")
+    ('Neuron', 'w', 'rows')
+    """
+    return re.sub(r"[\d_]+$", "", re.sub(r"^\S*\.\d+ (?=\w)", "", title))

@@ -243,22 +243,27 @@
     state.camera.y += dy;
     camera();
   };
-  // Bring a unit into sight if it is not.
-  const follow = (unit, middle = false) => {
+  // Bring a unit into sight, and with it its neighbours if all fit, by moving as little as need be.
+  const follow = (unit, around = []) => {
     if (!unit) return;
     const { width, height } = area();
     const { x, y, k } = state.camera;
-    const [left, top] = [x + k * unit.left, y + k * unit.y];
-    const [right, bottom] = [x + k * (unit.x + unit.width), y + k * (unit.y + unit.height)];
-    if (!middle && left >= 0 && top >= 0 && right <= width && bottom <= height) return;
-    state.camera.x += width / 2 - (left + right) / 2;
-    state.camera.y += height / 2 - (top + bottom) / 2;
-    camera();
+    const bounds = (units) => [
+      x + k * Math.min(...units.map((u) => u.left)),
+      y + k * Math.min(...units.map((u) => u.y)),
+      x + k * Math.max(...units.map((u) => u.x + u.width)),
+      y + k * Math.max(...units.map((u) => u.y + u.height)),
+    ];
+    const rim = 24;
+    let [left, top, right, bottom] = bounds([unit, ...around]);
+    if (right - left > width - 2 * rim || bottom - top > height - 2 * rim) [left, top, right, bottom] = bounds([unit]);
+    const shift = (low, high, size) => (low < rim ? rim - low : high > size - rim ? size - rim - high : 0);
+    move(shift(left, right, width), shift(top, bottom, height));
   };
 
   // What is told beside the picture
 
-  const shareText = (node, c) => {
+  const shareText = (node, upstream, c) => {
     const [result, operand] = [mathOf(node), mathOf(c.operand)];
     const rule = ruleOf(node);
     const parts = ["=", maths.number(c.local)];
@@ -274,16 +279,12 @@
     const meets = c.before !== null;
     const total = tape.paths(doc, c.operand);
     const grad = maths.grad(operand);
-    const above = maths.number(c.share / c.local);
-    const upstream = Number.isFinite(c.share / c.local) && c.local !== 0 ? above : maths.number(upstreamOf(node));
-    const product = { text: `<mrow>${maths.held(maths.number(c.local), 2)}<mo>·</mo>${maths.held(upstream, 2)}</mrow>`, holds: 2 };
+    const product = { text: `<mrow>${maths.held(maths.number(c.local), 2)}<mo>·</mo>${maths.held(maths.number(upstream), 2)}</mrow>`, holds: 2 };
     const before = meets ? `<p>${maths.line(grad, "=", maths.number(c.before), "+", { text: maths.held(maths.number(c.share), 2) }, "=", maths.number(c.after))}</p>` : "";
     const path = total > 1 ? `<p class="note">path ${c.arrived} of ${total} that meet in ${escaped(nameOf(c.operand))}: shares add up</p>` : "";
     return `<div class="share${meets ? " meets" : ""}"><p>${maths.line(maths.slope(result, operand), ...parts)}</p>
       <p>${maths.line(grad, "+=", product, "=", maths.number(c.share))}</p>${before}${path}</div>`;
   };
-  const upstreamOf = (node) => (tape.backward(doc, pass.order, pass.places.get(node), pass.start).grads[node]);
-
   const placeText = (i) => {
     const place = doc.places[doc.lines[i]];
     return place ? `<p class="note">made at <code>${escaped(place)}</code></p>` : "";
@@ -303,7 +304,8 @@
     $("scrub").setAttribute("aria-valuetext", $("where").textContent);
     $("first").disabled = $("back").disabled = state.step === 0;
     $("last").disabled = $("next").disabled = state.step === lastStep();
-    $("step").innerHTML = stepText(at, contributions);
+    $("mistakes").hidden = isArrays();
+    $("step").innerHTML = isArrays() ? arraysText() : stepText(at, contributions);
     const { wrong } = pass;
     const { order, leftover } = state;
     $("verdict").innerHTML = order === "topological" && !leftover ? ""
@@ -314,10 +316,15 @@
     tellSelected(shown);
   };
 
+  const arraysText = () => {
+    const code = doc.program.instructions.filter(({ kind }) => kind === "code");
+    return `<h2>Re-rolled</h2><p>The same graph as ${code.length} array instruction${code.length > 1 ? "s" : ""}, for ${doc.results.length} operations on scalars. Each is a loop of the shape above it over one flat array; <code>@offset(strides)</code> says where an operand lies.</p><p class="note">Select one to see the scalar nodes that it stands for.</p>`;
+  };
+
   const stepText = (at, contributions) => {
     const { node } = at;
     if (at.phase === "start") {
-      const hint = doc.places.some(Boolean) ? "" : '<p class="note">No lines of code here: make the value inside <code>with gl.tracing():</code>, or give <code>gl.explore</code> the function, and each node says where it was made.</p>';
+      const hint = doc.program || doc.places.some(Boolean) ? "" : '<p class="note">No lines of code here: make the value inside <code>with gl.tracing():</code>, or give <code>gl.explore</code> the function, and each node says where it was made.</p>';
       return `<h2>Start</h2><p>The leaves have their numbers. Step on (→) to compute from them, forward, then to go back with the gradients.</p>${hint}`;
     }
     const result = mathOf(node);
@@ -333,9 +340,15 @@
       if (doc.data[node] !== null) parts.push("=", maths.number(doc.data[node]));
       return `<h2>Forward: compute ${escaped(nameOf(node))}</h2><p class="big">${maths.line(...parts)}</p>${placeText(node)}`;
     }
-    const intro = contributions.length ? `<p>${escaped(nameOf(node))} hands ${maths.line(maths.grad(result), "=", maths.number(upstreamOf(node)))} on: local derivative × gradient from above.</p>`
-      : `<p>Nothing goes on from ${escaped(nameOf(node))}: its local derivative is 0 here, or no gradient reached it.</p>`;
-    return `<h2>Backward: from ${escaped(nameOf(node))} (${escaped(opOf(node))})</h2>${intro}${some(contributions, 6, (c) => shareText(node, c))}${placeText(node)}`;
+    const { grads, arrived } = tape.backward(doc, pass.order, pass.places.get(node), pass.start);
+    const name = escaped(nameOf(node));
+    const late = tape.paths(doc, node) - arrived[node];
+    const early = late > 0 ? `<p class="wrong">Too early: ${late} of the ${tape.paths(doc, node)} shares of ${name} ${late === 1 ? "is" : "are"} still to come.</p>` : "";
+    const intro = contributions.length
+      ? `<p>${name} hands ${maths.line(maths.grad(result))} ${maths.line("=", maths.number(grads[node]))} on: local derivative × gradient from above.</p>`
+      : `<p>Nothing goes on from ${name}: its local derivative is 0 here, or no gradient reached it.</p>`;
+    const shares = some(contributions, 6, (c) => shareText(node, grads[node], c));
+    return `<h2>Backward: from ${name} (${escaped(opOf(node))})</h2>${intro}${early}${shares}${placeText(node)}`;
   };
 
   const tellSelected = (shown) => {
@@ -366,7 +379,11 @@
     if (doc.kinds[i] !== "c" && pass.isWrong[i]) rows.push(["should be", `<span class="wrong">${escaped(scene.number(pass.truth[i], 12))}</span>`]);
     const readers = doc.readers[i].filter((r) => doc.operands[r].some((x, place) => x === i && doc.local[r][place] !== null));
     const shares = readers.flatMap((r) => doc.operands[r].map((x, place) => (x === i ? [r, doc.local[r][place]] : null)).filter((s) => s && s[1] !== null));
-    const sum = shares.length && doc.kinds[i] !== "c" ? `<p class="note">Its gradient is the sum over ${shares.length} path${shares.length > 1 ? "s" : ""}:</p><p>${maths.line(maths.grad(mathOf(i)), "=", { text: shares.slice(0, 4).map(([r, local]) => `<mrow>${maths.held(maths.number(local, 3), 2)}<mo>·</mo>${maths.grad(mathOf(r)).text}</mrow>`).join("<mo>+</mo>") + (shares.length > 4 ? "<mo>+</mo><mo>…</mo>" : "") })}</p>` : "";
+    const terms = shares.slice(0, 4).flatMap(([r, local]) => ["+", maths.apply("*", [maths.number(local, 3), maths.grad(mathOf(r))])]);
+    if (shares.length > 4) terms.push("+", { text: "<mo>…</mo>" });
+    const sum = shares.length && doc.kinds[i] !== "c"
+      ? `<p class="note">Its gradient is the sum over ${shares.length} path${shares.length > 1 ? "s" : ""}:</p><p>${maths.line(maths.grad(mathOf(i)), "=", ...terms.slice(1))}</p>`
+      : "";
     const inside = foldsAround(i);
     const op = doc.kinds[i] === "r" ? ` · ${escaped(opOf(i))}` : "";
     const close = inside.length ? '<div class="actions"><button data-do="close">Close around it (c)</button></div>' : "";
@@ -400,7 +417,7 @@
     if (isArrays()) choose("scalars");
     paint();
     const { node } = moment();
-    if (node >= 0) follow(view.units[view.unitOf[node]]);
+    if (node >= 0) follow(view.units[view.unitOf[node]], doc.operands[node].map((x) => view.units[view.unitOf[x]]));
   };
 
   const play = (on = !state.playing) => {
@@ -469,7 +486,7 @@
     }
     relayout();
     select(`n${node}`);
-    follow(view.units[view.unitOf[node]], true);
+    follow(view.units[view.unitOf[node]]);
   };
 
   const edit = (node, text) => {
@@ -498,7 +515,7 @@
       $(`tab-${name}`).tabIndex = name === tab ? 0 : -1;
     }
     relayout();
-    fit();
+    fit(0.7);
     paint();
   };
 

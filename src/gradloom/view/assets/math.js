@@ -48,8 +48,7 @@ const maths = {};
     switch (symbol) {
       case "+": return { text: row(held(a, SUM), sign("+"), b.holds === SUM && b.text.startsWith("<mrow><mo>−") ? paren(b.text) : b.text), holds: SUM };
       case "-": return { text: row(a.text, sign("−"), held(b, PRODUCT)), holds: SUM };
-      case "*": if (a.text === b.text && !a.text.includes("<mn>")) return maths.apply("square", [a]);
-        return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
+      case "*": return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
       case "/": return { text: `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, holds: POWER };
       case "reciprocal": return { text: `<mfrac><mn>1</mn>${row(a.text)}</mfrac>`, holds: POWER };
       case "**": return { text: `<msup>${held(a, ATOM)}${row(b.text)}</msup>`, holds: POWER };
@@ -89,6 +88,7 @@ const maths = {};
       values.push(ops[symbol](...refs.map(value)));
       if (!wanted.has(k)) steps.push(null);
       else if (symbol === "where") steps.push(read(refs[value(refs[0]) !== 0 ? 1 : 2]));
+      else if (symbol === "*" && refs[0] === refs[1]) steps.push(maths.apply("square", [read(refs[0])]));
       else steps.push(maths.apply(symbol, refs.map(read)));
     });
     return read(rule.partials[place]);
@@ -104,11 +104,11 @@ const maths = {};
   maths.times = (a, b) => maths.apply("*", [a, b]).text;
   maths.held = held;
 
-  // A line of formulas between signs: line("c", "=", …). It may break before each equality.
+  // A line of formulas between signs: line("c", "=", …). It may break before = and +.
   maths.line = (...parts) => {
     const lines = [[]];
     for (const part of parts) {
-      if (part === "=" || part === "+=") lines.push([]);
+      if (["=", "+=", "+"].includes(part)) lines.push([]);
       lines[lines.length - 1].push(typeof part === "string" ? sign(part) : part.text);
     }
     return lines.map((line) => `<math>${row(...line)}</math>`).join(" ");

@@ -95,7 +95,7 @@ const tape = {};
         contributions.push({ operand, place, local, share, before, after: grads[operand], arrived: arrived[operand] });
       });
     }
-    return { grads, contributions };
+    return { grads, contributions, arrived };
   };
 
   // How many shares a node gets in a whole pass.

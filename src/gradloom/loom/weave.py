@@ -171,19 +171,23 @@ class _Weaver:
     def _summed(self, nodes: Nodes) -> Group:
         """A sum for every node: a map if it has one term of each kind, else reductions."""
         terms = self.terms
+        owner, kinds, begins = self._rows
         rows = np.searchsorted(terms.owner, nodes)
-        width = int(np.searchsorted(terms.owner, nodes[0], side="right") - rows[0])
+        first, leader = int(rows[0]), int(nodes[0])
         parts = []
-        for row in rows[0] + np.arange(width):
-            kind, begin = terms.kind[row], terms.begin[row]
-            count = int(terms.begin[row + 1] - begin)
-            places = (terms.begin[rows + (row - rows[0])][:, None] + np.arange(count)).ravel()
+        row = first
+        while row < len(owner) and owner[row] == leader:
+            kind, count = kinds[row], begins[row + 1] - begins[row]
+            places = terms.begin[rows + (row - first)]
+            if count > 1:
+                places = (places[:, None] + np.arange(count)).ravel()
             lists = [terms.first[places]]
             body: Body = 0
             if kind & PAIR:
                 body = ("*", (0, 1))
                 lists.append(terms.second[places])
             parts.append(self._part(("neg", (body,)) if kind & MINUS else body, lists, count))
+            row += 1
         numbers = terms.start[nodes]
         alike = (numbers.view(np.int64) == numbers[:1].view(np.int64)).all()
         start = float(numbers[0]) if alike else None
@@ -195,9 +199,10 @@ class _Weaver:
 
     def _part(self, body: Body, lists: list[Nodes], repeat: int = 1) -> Part:
         """A part in which a constant that stands all along a list went into the body."""
-        fixed = [
-            self.codes[nodes[0]] == CONSTANT and bool((nodes == nodes[0]).all()) for nodes in lists
-        ]
+        codes = self._plain[0]
+        fixed = [codes[nodes[0]] == CONSTANT and bool((nodes == nodes[0]).all()) for nodes in lists]
+        if not any(fixed):
+            return Part(self._one(body), lists, repeat)
         if all(fixed):
             fixed[0] = False
         places: list[Body] = []

@@ -248,6 +248,12 @@ def test_pictures_leave_the_state_of_matplotlib_alone():
     assert dict(matplotlib.rcParams) == before
 
 
+def test_a_notebook_shows_a_figure_in_its_size_on_paper():
+    picture, size = History(METERED).plot()._repr_png_()
+    drawn = Image.open(io.BytesIO(picture))
+    assert drawn.width / size["width"] == drawn.height / size["height"] == 1.5
+
+
 # Decisions of a model
 
 

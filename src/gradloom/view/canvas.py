@@ -2,6 +2,9 @@
 
 Figures are made without pyplot: no window opens and nothing global changes. A notebook shows one
 that is the last thing in its cell; `figure.savefig(path)` works without a display.
+
+matplotlib's own figures are shown in a notebook only once pyplot was loaded there, so ours say
+themselves how.
 """
 
 import io
@@ -10,10 +13,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -27,6 +30,15 @@ if TYPE_CHECKING:
 INK, ACCENT, PALE, GRID = "#334155", "#e4572e", "#94a3b8", "#e2e8f0"
 _DPI = 150
 _FORMATS = ("png", "svg", "pdf")
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that a notebook shows by itself, in its size on paper."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = self.get_size_inches()
+        size = {"width": round(100 * width), "height": round(100 * height)}
+        return _drawn(self, "png"), size
 
 
 def canvas(width: float, height: float, rows: int = 1) -> "tuple[Figure, list[Axes]]":
@@ -87,7 +99,7 @@ def plain(name: str, length: int = 16) -> str:
     return name.replace("$", r"\$")
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: matplotlib.figure.Figure, path: str | os.PathLike[str]) -> None:
     """Writes a figure as a PNG, SVG or PDF file, by its ending, whole or not at all.
 
     Raises:
@@ -97,8 +109,12 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     format = Path(path).suffix.lower().removeprefix(".")
     if format not in _FORMATS:
         raise ArgumentError(f"{path}: a figure is saved as .png, .svg or .pdf")
+    write_whole(path, _drawn(figure, format))
+
+
+def _drawn(figure: matplotlib.figure.Figure, format: str) -> bytes:
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name beyond the font: boxes
         figure.savefig(picture, format=format)
-    write_whole(path, picture.getvalue())
+    return picture.getvalue()

@@ -10,7 +10,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gradloom.errors import ArgumentError, DataError
@@ -18,7 +17,7 @@ from gradloom.nn import LOSSES, SGD, Module
 from gradloom.nn.checks import choose
 from gradloom.train.engine import Loss, Task, find_engine
 from gradloom.train.samples import Row, Target, check_samples
-from gradloom.view.canvas import GRID, INK, canvas, palette, plain
+from gradloom.view.canvas import GRID, INK, Figure, canvas, palette, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,6 @@
 """Pictures of a training: its loss curve, what it decides where, and what it confuses.
 
-Each function returns a matplotlib `Figure` that was made without pyplot: no window opens, nothing
-global changes, and `figure.savefig(path)` works without a display.
+Each function returns a matplotlib figure: a notebook shows it, and `figure.savefig(path)` saves it.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -22,7 +20,7 @@ from gradloom.train.metrics import METRICS
 from gradloom.train.rates import RateSearch
 from gradloom.train.run import number, probabilities
 from gradloom.train.samples import check_samples
-from gradloom.view.canvas import ACCENT, GRID, INK, PALE, canvas, grow, palette, plain
+from gradloom.view.canvas import ACCENT, GRID, INK, PALE, Figure, canvas, grow, palette, plain
 from gradloom.view.scales import is_steep
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 // The colours of classes and of answers, light and dark, as the style sheet has them.
 
-export const colors = { classes: [], middle: [], ink: "", soft: "", line: "", panel: [] };
+export const colors = { classes: [], middle: [], ink: "", soft: "", line: "", panel: [], answers: [] };
 
 function read() {
   const style = getComputedStyle(document.documentElement);
@@ -9,6 +9,7 @@ function read() {
   colors.classes = [0, 1, 2, 3].map((k) => rgb(`class-${k}`));
   colors.middle = rgb("middle");
   colors.panel = rgb("panel");
+  colors.answers = answerColors();
   for (const name of ["ink", "soft", "line"]) colors[name] = text(name);
 }
 
@@ -25,9 +26,12 @@ export const css = ([r, g, b]) => `rgb(${r} ${g} ${b})`;
 
 const mix = (a, b, share) => a.map((x, i) => x + share * (b[i] - x));
 
-/** The colour of an answer from -1 to 1: the first class's below 0, the second's above. */
-export function answerColor(answer) {
-  return mix(colors.middle, colors.classes[answer < 0 ? 0 : 1], Math.abs(answer));
+/** The colour of each answer from -1, byte 1, to 1, byte 255: the first class's below 0. */
+function answerColors() {
+  return Array.from({ length: 256 }, (_, byte) => {
+    const answer = (byte - 128) / 127;
+    return mix(colors.middle, colors.classes[answer < 0 ? 0 : 1], Math.min(Math.abs(answer), 1));
+  });
 }
 
 /** The pale colour of a place where the classes are that likely. */
@@ -43,7 +47,10 @@ export function paint(canvas, side, color) {
   const image = context.createImageData(side, side);
   for (let i = 0; i < side * side; i++) {
     const [r, g, b] = color(i);
-    image.data.set([r, g, b, 255], 4 * i);
+    image.data[4 * i] = r;
+    image.data[4 * i + 1] = g;
+    image.data[4 * i + 2] = b;
+    image.data[4 * i + 3] = 255;
   }
   context.putImageData(image, 0, 0);
 }

@@ -1,6 +1,6 @@
 // The network: a small picture of what each neuron answers, and the weights between them.
 
-import { answerColor, colors, css, paint } from "./colors.js";
+import { colors, css, paint } from "./colors.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -150,7 +150,7 @@ export class Network {
     for (const boxes of this.boxes.slice(1)) {
       for (const box of boxes) {
         const bytes = frame.neurons[index++];
-        paint(box.firstChild, frame.coarse, (i) => answerColor((bytes[i] - 128) / 127));
+        paint(box.firstChild, frame.coarse, (i) => colors.answers[bytes[i]]);
       }
     }
     this.edges.forEach((layer, l) => layer.forEach((paths, n) => paths.forEach((path, from) => {

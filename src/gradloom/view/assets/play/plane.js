@@ -1,6 +1,6 @@
 // The plane: what the network (or one neuron) says everywhere, the boundary, and the points.
 
-import { answerColor, classColor, colors, css, paint } from "./colors.js";
+import { classColor, colors, css, paint } from "./colors.js";
 
 export class Plane {
   /** `on.put(x, y)` and `on.take(x, y)` hear where a point is to come or go. */
@@ -73,7 +73,7 @@ export class Plane {
       this.drawBoundary(context, size, likely);
     } else {
       const bytes = frame.neurons[this.neuron];
-      paint(this.small, frame.coarse, (i) => answerColor((bytes[i] - 128) / 127));
+      paint(this.small, frame.coarse, (i) => colors.answers[bytes[i]]);
       context.drawImage(this.small, 0, 0, size, size);
     }
     this.drawPoints(context, size);
@@ -92,6 +92,9 @@ export class Plane {
       });
       for (let row = 0; row < side - 1; row++) {
         for (let column = 0; column < side - 1; column++) {
+          const ahead = lead[row * side + column] < 0;
+          const same = (dx, dy) => lead[(row + dy) * side + column + dx] < 0 === ahead;
+          if (same(1, 0) && same(1, 1) && same(0, 1)) continue;
           const corners = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([dx, dy]) => [
             column + dx, row + dy, lead[(row + dy) * side + column + dx],
           ]);

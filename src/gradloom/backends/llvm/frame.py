@@ -1,5 +1,6 @@
 """What is around blocks of lanes: numbers in, numbers out, guards, and sums over all lanes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gradloom.backends.llvm.ir import Writer
@@ -8,8 +9,10 @@ from gradloom.backends.llvm.ir import Writer
 FIELDS = (
     "arena", "scratch", "tables", "sources", "strides", "inputs", "input_count", "results",
     "outputs", "output_count", "held", "guards", "wanted", "guard_count", "sum_slots", "sum_count",
-    "sums", "sum_pitch", "lanes", "chunk", "chunks",
+    "sums", "sum_pitch", "lanes", "chunk", "chunks", "order",
 )  # fmt: skip
+
+_WIDE = 8  # lanes that are copied at once
 
 
 class Frame:
@@ -25,7 +28,9 @@ class Frame:
     - held, guards, wanted, guard_count: a byte for each lane, slots, what they should hold;
     - sum_slots, sum_count, sums, sum_pitch: which slots are sums, those of the first chunk, and
       how many numbers on the next chunk's are;
-    - lanes, chunk, chunks: how many in all, how many in a chunk, and how many of those.
+    - lanes, chunk, chunks: how many in all, how many in a chunk, and how many of those;
+    - order: for each lane an i64, which of the numbers of an input are its own; null where they
+      stand in order.
     """
 
     def __init__(self, real: str, width: int) -> None:
@@ -77,22 +82,48 @@ class Frame:
 
     def _take(self, w: Writer, begin: str, count: str) -> None:
         """Copy the inputs into the block."""
+        order = self._field(w, "order")
+        with w.choose(w.assign(f"icmp eq ptr {order}, null")) as otherwise:
+            self._take_from(w, begin, count, lambda lane: lane, ordered=False)
+            otherwise()
+            self._take_from(
+                w, begin, count, lambda lane: self._item(w, order, lane, "i64"), ordered=True
+            )
+
+    def _take_from(
+        self, w: Writer, begin: str, count: str, of: Callable[[str], str], *, ordered: bool
+    ) -> None:
+        """Copy the inputs into the block, for each lane the one that is its own."""
         sources, strides = self._field(w, "sources"), self._field(w, "strides")
         slots = self._field(w, "inputs")
         with _Each(w, self._field(w, "input_count", "i64")) as i:
             row = self._row(w, slots, i)
-            stride = self._item(w, strides, i, "i64")
-            ahead = w.assign(f"mul i64 {begin}, {stride}")
-            source = self._item(w, sources, i, "ptr")
-            start = w.assign(f"getelementptr i8, ptr {source}, i64 {ahead}")
-            with w.loop(count) as turn:
-                ahead = w.assign(f"mul i64 {turn.index}, {stride}")
-                at = w.assign(f"getelementptr i8, ptr {start}, i64 {ahead}")
-                found = w.assign(f"load double, ptr {at}")
+            stride, source = self._item(w, strides, i, "i64"), self._item(w, sources, i, "ptr")
+
+            def copy(
+                turn: str, width: int, row: str = row, source: str = source, stride: str = stride
+            ) -> None:
+                double, real = (
+                    kind if width == 1 else f"<{width} x {kind}>" for kind in ("double", self.real)
+                )
+                lane = of(w.assign(f"add i64 {begin}, {turn}"))
+                ahead = w.assign(f"mul i64 {lane}, {stride}")
+                at = w.assign(f"getelementptr i8, ptr {source}, i64 {ahead}")
+                found = w.assign(f"load {double}, ptr {at}, align 8")
                 if self.real == "float":
-                    found = w.assign(f"fptrunc double {found} to float")
-                at = w.assign(f"getelementptr {self.real}, ptr {row}, i64 {turn.index}")
-                w.line(f"store {self.real} {found}, ptr {at}")
+                    found = w.assign(f"fptrunc {double} {found} to {real}")
+                at = w.assign(f"getelementptr {self.real}, ptr {row}, i64 {turn}")
+                w.line(f"store {real} {found}, ptr {at}, align 4")
+
+            # Lanes that lie side by side are copied several at once.
+            close = "false" if ordered else w.assign(f"icmp eq i64 {stride}, 8")
+            some = w.assign(f"sdiv i64 {count}, {_WIDE}")
+            some = w.assign(f"select i1 {close}, i64 {some}, i64 0")
+            with _Each(w, some) as index:
+                copy(w.assign(f"mul i64 {index}, {_WIDE}"), _WIDE)
+            done = w.assign(f"mul i64 {some}, {_WIDE}")
+            with _Each(w, w.assign(f"sub i64 {count}, {done}")) as index:
+                copy(w.assign(f"add i64 {index}, {done}"), 1)
 
     def _wide(self, w: Writer, row: str, lane: str) -> str:
         """A number of the block as a double."""

@@ -663,7 +663,7 @@ class Emitter:
         carried = [(self.vector.real, x) for x in sums]
         with w.loop(turns, carried) as turn, self._bases(turn.index):
             at = self._moved(places, axis, turn.index, width)
-            mask = self._lanes(turn.index)
+            mask = lanes_left(w, self.count, turn.index, width)
             if not axes:
                 turn.next = self._add(at, turn.carried, rows, 1, 0, mask)
             else:
@@ -690,17 +690,6 @@ class Emitter:
             at = self._shifted(places, axis, whole * width)
             sums = self._add(at, sums, rows, 1, tail, _mask(width, tail))
         return sums
-
-    def _lanes(self, index: str) -> str:
-        """Which lanes of a vector there are; the last vector may not be full."""
-        width, w = self.plan.width, self.w
-        first = w.assign(f"mul nuw nsw i64 {index}, {width}")
-        left = w.assign(f"sub nsw i64 {self.count}, {first}")
-        if width == 1:
-            return w.assign(f"icmp sgt i64 {left}, 0")
-        every = splat(w, f"<{width} x i64>", "i64", left, width)
-        order = ", ".join(f"i64 {i}" for i in range(width))
-        return w.assign(f"icmp slt <{width} x i64> <{order}>, {every}")
 
     def _add(
         self,
@@ -765,18 +754,9 @@ class Emitter:
     def evaluator(self, operands: Sequence[str]) -> "Evaluator":
         """What evaluates bodies of these operands; long functions are called where calls are few,
         and written out where there are many."""
-        few = self.kernel.size < _FEW and self.outline is not None
-        return Evaluator(self.vector, operands, self._called if few else None)
-
-    def _called(self, symbol: str, *operands: str) -> str:
-        """Call a function of vectors, which stands in the module once."""
-        assert self.outline is not None
-        real = self.vector.real
-        name = self.outline(
-            ("elementary", symbol, real), *_written_out(self.vector, symbol, operands)
-        )
-        given = ", ".join(f"{real} {x}" for x in operands)
-        return self.w.assign(f"call {real} @{name}({given})")
+        few = self.kernel.size < _FEW
+        by_call = called(self.vector, self.outline) if few and self.outline else None
+        return Evaluator(self.vector, operands, by_call)
 
     # Memory
 
@@ -885,19 +865,35 @@ class Emitter:
             self.w.line(f"store {self.vector.real} {value}, ptr {address}, align {size}")
 
 
-def _written_out(
-    a: Arithmetic, symbol: str, operands: Sequence[str]
-) -> tuple[list[str], Callable[[], Writer], str]:
-    """A function of vectors: its parameters, its lines, and the type of its result."""
-    names = [f"%x{i}" for i in range(len(operands))]
+def called(a: Arithmetic, outline: Outline) -> Callable[..., str]:
+    """What writes the call of a function of vectors, which stands in the module once."""
 
-    def lines() -> Writer:
-        w = Writer()
-        inner = Arithmetic(w, a.width, a.bits, fused=a.fused, rounds=a.rounds)
-        w.line(f"ret {a.real} {FUNCTIONS[symbol](inner, *names)}")
-        return w
+    def call(symbol: str, *operands: str) -> str:
+        names = [f"%x{i}" for i in range(len(operands))]
 
-    return [f"{a.real} {name}" for name in names], lines, a.real
+        def lines() -> Writer:
+            w = Writer()
+            inner = Arithmetic(w, a.width, a.bits, fused=a.fused, rounds=a.rounds)
+            w.line(f"ret {a.real} {FUNCTIONS[symbol](inner, *names)}")
+            return w
+
+        key = "elementary", symbol, len(operands), a.real
+        name = outline(key, [f"{a.real} {x}" for x in names], lines, a.real)
+        given = ", ".join(f"{a.real} {x}" for x in operands)
+        return a.writer.assign(f"call {a.real} @{name}({given})")
+
+    return call
+
+
+def lanes_left(w: Writer, count: str, index: str, width: int) -> str:
+    """Which lanes of a vector there are; the last vector may not be full."""
+    first = w.assign(f"mul nuw nsw i64 {index}, {width}")
+    left = w.assign(f"sub nsw i64 {count}, {first}")
+    if width == 1:
+        return w.assign(f"icmp sgt i64 {left}, 0")
+    every = splat(w, f"<{width} x i64>", "i64", left, width)
+    order = ", ".join(f"i64 {i}" for i in range(width))
+    return w.assign(f"icmp slt <{width} x i64> <{order}>, {every}")
 
 
 def splat(w: Writer, vector: str, one: str, value: str, width: int) -> str:

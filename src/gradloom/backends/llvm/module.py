@@ -7,7 +7,10 @@ kept on disk.
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gradloom.backends.llvm.frame import Frame
+from gradloom.backends.llvm.fuse import Group, fused
 from gradloom.backends.llvm.ir import Writer
 from gradloom.backends.llvm.kernel import Emitter
 from gradloom.backends.llvm.lowering import (
@@ -20,7 +23,9 @@ from gradloom.backends.llvm.lowering import (
     Part,
     Repeat,
 )
+from gradloom.backends.llvm.stream import StandingError, Stream
 from gradloom.backends.llvm.target import Target
+from gradloom.loom.program import Program
 
 
 class Module:
@@ -62,7 +67,7 @@ class Module:
         self.declared |= writer.declared
 
     def calls(
-        self, w: Writer, parts: Iterable[Part], spaces: dict[str, str], tables: str, count: str = ""
+        self, w: Writer, parts: Iterable[Part | Group], spaces: dict[str, str], tables: str, count: str = ""
     ) -> None:
         """Write calls, one after another.
 
@@ -78,18 +83,48 @@ class Module:
     def _parts(
         self,
         w: Writer,
-        parts: Iterable[Part],
+        parts: Iterable[Part | Group],
         spaces: dict[str, str],
         tables: str,
         count: str,
         turns: list[str],
     ) -> None:
         for part in parts:
-            if isinstance(part, Repeat):
+            if isinstance(part, Group):
+                self._group(w, part, spaces, tables, count)
+            elif isinstance(part, Repeat):
                 with w.loop(part.count) as turn:
                     self._parts(w, part.body, spaces, tables, count, [*turns, turn.index])
             else:
                 self._call(w, part, spaces, tables, count, turns)
+
+    def _group(
+        self, w: Writer, group: Group, spaces: dict[str, str], tables: str, count: str
+    ) -> None:
+        """A group of strips, as a function of its own."""
+        inner = Writer()
+        names = {ARENA: "%arena", BLOCK: "%block", SUMS: "%sums"}
+        stream = Stream(
+            inner,
+            group,
+            self.target,
+            self.bits,
+            strict=self.strict,
+            spaces=names,
+            count="%count",
+            outline=self._outline,
+        )
+        try:
+            stream.write()
+        except StandingError:
+            self._parts(w, group.parts, spaces, tables, count, [])
+            return
+        inner.line("ret void")
+        name = f"group{len(self.functions)}"
+        parameters = [*[f"ptr {pointer}" for pointer in names.values()], "i64 %count"]
+        self.define(name, parameters, inner, internal=True)
+        given = ", ".join(f"ptr {spaces[space]}" for space in names)
+        w.line(f"call void @{name}({given}, i64 {count})")
 
     def _call(
         self,
@@ -169,7 +204,9 @@ class Module:
         return name
 
 
-def written(lowered: Lowered, target: Target, bits: int, *, strict: bool = False) -> str:
+def written(
+    program: Program, lowered: Lowered, target: Target, bits: int, *, strict: bool = False
+) -> str:
     """The text of a program's module.
 
     Its functions: `before`, all that no lane has a say in; `lanes`, a block of lanes; `after`, what
@@ -186,7 +223,10 @@ def written(lowered: Lowered, target: Target, bits: int, *, strict: bool = False
             made.define(name, shared, w)
     if lowered.width:
         w = Writer()
-        made.calls(w, lowered.lanes, {**spaces, SUMS: "%sums"}, "%tables", "%count")
+        slots = [*program.outputs.tolist(), *[slot for slot, _ in program.guards]]
+        wanted = np.array(slots, dtype=np.int64) * lowered.width
+        parts = fused(lowered.lanes, wanted, lowered.tables)
+        made.calls(w, parts, {**spaces, SUMS: "%sums"}, "%tables", "%count")
         w.line("ret void")
         made.define("lanes", [*shared, "ptr %block", "ptr %sums", "i64 %count"], w)
         frame = Frame(made.real, lowered.width)

@@ -55,7 +55,7 @@ def code(program: Program, bits: int = 64, *, lanes: bool = False, strict: bool 
     target = targets.host()
     program = roll(merge(program))
     lowered = lower(program, target, bits, lanes=lanes)
-    text = written(lowered, target, bits, strict=strict)
+    text = written(program, lowered, target, bits, strict=strict)
     return Code(program, lowered, text, library(text, target))
 
 
@@ -215,15 +215,20 @@ class _Laned:
         """The outputs, a row of as many as lanes for each."""
         runner, lanes = self._runner, self._lanes
         program = runner.program
-        columns = []
-        for slot, own, numbers in zip(program.inputs, self._own, inputs, strict=True):
-            if own:
-                columns.append(np.asarray(numbers, dtype=np.float64))
-            else:
-                runner.arena[slot] = numbers
         sources, strides = self._kept["sources"], self._kept["strides"]
-        for i, column in enumerate(columns):
-            sources[i], strides[i] = column.ctypes.data, column.strides[0]
+        columns: Any = inputs
+        if isinstance(inputs, np.ndarray) and inputs.dtype == np.float64 and all(self._own):
+            sources[:] = _address(inputs) + np.arange(len(inputs)) * inputs.strides[0]
+            strides[:] = inputs.strides[1]
+        else:
+            columns = []
+            for slot, own, numbers in zip(program.inputs, self._own, inputs, strict=True):
+                if own:
+                    columns.append(np.asarray(numbers, dtype=np.float64))
+                else:
+                    runner.arena[slot] = numbers
+            for i, column in enumerate(columns):
+                sources[i], strides[i] = _address(column), column.strides[0]
         results = np.empty((len(self._kept["outputs"]), lanes))
         self._frame[self._results] = results.ctypes.data
         self._kept["held"][:] = 1
@@ -293,4 +298,5 @@ def run_of(slots: Any) -> Any:
 
 
 def _address(array: Any) -> int:
-    return int(array.ctypes.data)
+    """Where an array begins. (`array.ctypes` takes a microsecond.)"""
+    return int(array.__array_interface__["data"][0])

@@ -114,7 +114,7 @@ def sequences(draw: st.DrawFn, ordered: bool) -> list[Instruction]:
     return [one for one in found if sound(one)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sequences(ordered=True))
 def test_what_is_merged_and_rolled_gives_the_same_bits(instructions: list[Instruction]) -> None:
     program = program_of(instructions)
@@ -123,7 +123,7 @@ def test_what_is_merged_and_rolled_gives_the_same_bits(instructions: list[Instru
         assert np.array_equal(Runner(other).run([]), expected)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sequences(ordered=False))
 def test_sums_that_may_be_reordered_agree_to_rounding(instructions: list[Instruction]) -> None:
     program = program_of(instructions)

@@ -29,7 +29,7 @@ from gradloom.core import collector
 from gradloom.errors import ArgumentError
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.program import Instruction, Item, Loop, Program
-from gradloom.loom.repeats import Ints, Names, Run, aligned, pattern
+from gradloom.loom.repeats import Ints, Names, Run, aligned, can_cut, cut, pattern
 from gradloom.loom.views import Slots, View, pieces, slots_of
 
 _LEAST = 4  # turns, at least, of a recurrence that is worth cutting
@@ -76,6 +76,9 @@ def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Pro
         return plain
     names = Names(program.laned)
     items, runs, sheet = aligned(list(program.flat), names, _LEAST)
+    if runs:
+        longest = max(runs, key=lambda run: _weight(items, run))
+        items, runs, sheet = aligned(_spread(items, longest, len(program.template)), names, _LEAST)
     flat = replace(program, instructions=items)
     reason = "it has no long recurrence"
     least = needed
@@ -100,6 +103,53 @@ def _weight(items: Sequence[Item], run: Run) -> int:
     body = items[run.start : run.start + run.period]
     sizes = [slots_of(one.out, one.shape).size for one in body if isinstance(one, Instruction)]
     return run.turns * sum(sizes)
+
+
+def _spread(items: Sequence[Item], run: Run, size: int) -> list[Item]:
+    """The items, but sums over all turns of a run are taken turn by turn, where that is the same.
+
+    Else all that a loss sums up over the steps would have to be kept until then.
+    """
+    ones = [one for one in items if isinstance(one, Instruction)]
+    made = np.full(size, -1)  # by which item last
+    read = np.full(size, len(ones))  # by which item first
+    stored = np.zeros(size, dtype=bool)
+    adders = np.zeros(size, dtype=np.int64)  # how many items add to it
+    for place, one in enumerate(ones):
+        for view in one.operands:
+            slots = slots_of(view, one.shape)
+            read[slots] = np.minimum(read[slots], place)
+        slots = slots_of(one.out, one.shape)
+        made[slots] = place
+        stored[slots] |= not one.accumulate
+        adders[slots] += 1
+    turns: dict[int, list[Instruction]] = {}
+    behind: list[Item] = []
+    for place, one in enumerate(ones[run.end :], run.end):
+        slots = slots_of(one.out, one.shape)
+        early = one.accumulate and not stored[slots].any() and bool((read[slots] > place).all())
+        if one.ordered:
+            early &= bool((adders[slots] == 1).all())
+        axis = next((i for i, step in enumerate(one.out.strides) if step == 0), None)
+        if not early or axis is None or not can_cut(one, axis):
+            behind.append(one)
+            continue
+        when = np.full(one.shape, -1)
+        for view in one.operands:
+            when = np.maximum(when, made[slots_of(view, one.shape)])
+        last = np.moveaxis(when, axis, 0).reshape(one.shape[axis], -1).max(axis=1)
+        of_turn = (last - run.start) // run.period
+        inside = (last >= run.start) & (last < run.end)
+        if inside.sum() < _LEAST or (np.diff(of_turn[inside]) <= 0).any():
+            behind.append(one)
+            continue
+        for turn, within, part in zip(of_turn.tolist(), inside, cut(one, axis), strict=True):
+            (turns.setdefault(turn, []) if within else behind).append(part)
+    found = list(items[: run.start])
+    for turn in range(run.turns):
+        begin = run.start + turn * run.period
+        found += [*items[begin : begin + run.period], *turns.get(turn, [])]
+    return found + behind
 
 
 class _Line(NamedTuple):

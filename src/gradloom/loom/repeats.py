@@ -209,7 +209,7 @@ def aligned(items: list[Item], names: Names, least: int) -> tuple[list[Item], li
     chosen = _splits(items, sheet.keys, names, least)
     if not chosen:
         return whole
-    origin, split = _cut(items, chosen)
+    origin, split = _with_cuts(items, chosen)
     sheet = Sheet(split, names)
     runs = sheet.runs(least)
     if len(split) - _saved(runs) > 0.75 * (len(items) - _saved(whole[1])):
@@ -221,7 +221,7 @@ def aligned(items: list[Item], names: Names, least: int) -> tuple[list[Item], li
     if not needless:
         return split, runs, sheet
     kept = {place: axis for place, axis in chosen.items() if place not in needless}
-    _, split = _cut(items, kept)
+    _, split = _with_cuts(items, kept)
     sheet = Sheet(split, names)
     return split, sheet.runs(least), sheet
 
@@ -230,14 +230,14 @@ def _saved(runs: list[Run]) -> int:
     return sum(run.saved for run in runs)
 
 
-def _cut(items: list[Item], chosen: dict[int, int]) -> tuple[Ints, list[Item]]:
+def _with_cuts(items: list[Item], chosen: dict[int, int]) -> tuple[Ints, list[Item]]:
     """The items, those chosen cut along an axis; for each which of the items it is of."""
     origin: list[int] = []
     found: list[Item] = []
     for place, one in enumerate(items):
         parts = [one]
         if place in chosen and isinstance(one, Instruction):
-            parts = list(_slices(one, chosen[place]))
+            parts = list(cut(one, chosen[place]))
         found += parts
         origin += [place] * len(parts)
     return np.array(origin), found
@@ -258,7 +258,7 @@ def _splits(items: list[Item], keys: Ints, names: Names, least: int) -> dict[int
         for axis in range(len(members[0][1].shape)):
             alike: dict[Any, list[int]] = {}
             for place, one in members:
-                if _may_split(one, axis):
+                if one.shape[axis] <= _SHORT and can_cut(one, axis):
                     strides = tuple([without(view.strides, axis) for view in one.views])
                     alike.setdefault(strides, []).append(place)
             for places in alike.values():
@@ -281,15 +281,22 @@ def _splittable(one: Instruction) -> bool:
     return any(n <= _SHORT for n in one.shape) and all(v.table is None for v in one.views)
 
 
-def _may_split(one: Instruction, axis: int) -> bool:
-    """Whether the axis is short, and no sum is taken in another order by what is before it."""
+def can_cut(one: Instruction, axis: int) -> bool:
+    """Whether there can be an instruction for each element of an axis, with its sums in order."""
     before = zip(one.out.strides[:axis], one.shape[:axis], strict=True)
     in_order = not one.ordered or all(stride or size == 1 for stride, size in before)
-    return one.shape[axis] <= _SHORT and in_order
+    return in_order and all(view.table is None for view in one.views)
 
 
-def _slices(one: Instruction, axis: int) -> Iterator[Instruction]:
-    """An instruction for each element of an axis."""
+def cut(one: Instruction, axis: int) -> Iterator[Instruction]:
+    """An instruction for each element of an axis.
+
+    >>> one = Instruction((2, 3), View(9, (3, 1)), 0, (View(0, (1, 2)),), accumulate=False)
+    >>> for row in cut(one, 0):
+    ...     print(row)
+                 3  @9(1) = @0(2)
+                 3  @12(1) = @1(2)
+    """
     for i in range(one.shape[axis]):
         out, *operands = [
             View(v.offset + i * v.strides[axis], without(v.strides, axis)) for v in one.views

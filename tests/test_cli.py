@@ -321,6 +321,17 @@ def test_a_bad_argument_is_refused_in_one_line_and_no_run_is_left(kind):
     assert not list(Path().glob("runs/*"))
 
 
+def test_a_run_is_exported_for_the_machine_that_is_named(run):
+    out = succeed("export", run, "--target", "cortex-m4", "--out", "shop.a", "--dtype", "float32")
+    assert out.stdout == "written: shop.a, shop.h\n"
+    assert "int shop(const float *inputs" in Path("shop.h").read_text()
+    assert Path("shop.a").read_bytes().startswith(b"!<arch>\n")
+
+
+def test_an_unknown_machine_is_refused_with_those_that_there_are(run):
+    assert "no target is called 'z80'; there are host" in fail("export", run, "--target", "z80")
+
+
 def test_an_unknown_command_is_refused_in_one_line():
     assert "trian" in fail("trian")
     assert "--nonsense" in fail("--nonsense")

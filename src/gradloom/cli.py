@@ -291,6 +291,42 @@ def show(folder: _RunFolder) -> None:
 
 
 @app.command()
+def export(
+    *,
+    folder: _RunFolder,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="The machine: host, x86-64, aarch64, cortex-m4, riscv32, wasm32, … (a wrong name "
+            "lists all).",
+            show_default="host",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An object (.o), static library (.a) or WebAssembly module (.wasm).",
+            show_default="an object in RUN",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The function's name.", show_default="like the data")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+) -> None:
+    """Write a run's network as machine code for C, C++ or JavaScript.
+
+    Scaling and categories are included: it takes rows as they stand in the table.
+    """
+    run = _load(folder)
+    with extra("native"):
+        from gradloom.train.export import export_run
+    files = export_run(run, out, target, name=name, dtype=dtype)
+    print(f"written: {', '.join(str(file) for file in files)}")
+
+
+@app.command()
 def play(
     *,
     port: Annotated[

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import gradloom as gl
@@ -25,8 +26,14 @@ from gradloom.errors import (
     RunFolderError,
     ShapeError,
 )
+from gradloom.train.experiment import prepare, train_run
+from gradloom.train.preprocess import Categories
+from gradloom.train.run import Run, load_run
+from gradloom.train.settings import Settings
 
 pytest.importorskip("llvmlite")
+
+from gradloom.train.export import export_run
 
 STRICT = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 INPUTS = [1.25, 0.5, -0.25, 2.0, 0.75]
@@ -460,3 +467,114 @@ def test_what_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="the folder does not exist: create it first"):
         gl.export(double, tmp_path / "none" / "f.o", args=[1.0], name="f")
     assert list(tmp_path.iterdir()) == []
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table with numbers, categories and gaps, and a class and a number to predict."""
+    rows = [
+        {
+            "size": None if i % 11 == 5 else i % 7 + 0.5,
+            "colour": None if i % 13 == 2 else ["red", "deep green", "blue"][i % 3],
+            "price": 10.0 * (i % 7) + 3 * (i % 3) + 100,
+            "kind": ["cheap", 'very "dear"'][(i % 7) > 3],
+        }
+        for i in range(60)
+    ]
+    path = tmp_path_factory.mktemp("data") / "shop 2.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def trained(table: Path, folder: Path, target: str, **options: Any) -> Run:
+    settings = Settings(str(table), target=target, hidden="4", epochs=5, **options)
+    return train_run(prepare(settings), folder, progress="silent")
+
+
+FRAME = pd.DataFrame(
+    {
+        "size": [1.5, float("nan"), 4.0, 2.5],
+        "colour": ["red", "blue", None, "pink"],
+        "price": [100.0, 131.0, float("nan"), 160.0],
+        "kind": ["cheap", 'very "dear"', "cheap", "other"],
+    }
+)
+
+
+def entries(run: Run, frame: pd.DataFrame) -> list[list[float]]:
+    """The rows of a table as the header says that they go in."""
+    found = []
+    for _, row in frame.iterrows():
+        numbers = []
+        for column in run.preprocessing.inputs:
+            entry = row[column.name]
+            if entry is None or entry != entry:  # noqa: PLR0124 - nan
+                numbers.append(float("nan"))
+            elif isinstance(column, Categories):
+                known = column.categories
+                numbers.append(float(known.index(entry)) if entry in known else -1.0)
+            else:
+                numbers.append(float(entry))
+        found.append(numbers)
+    return found
+
+
+@needs("gcc")
+@pytest.mark.parametrize("target", ["kind", "price"])
+def test_a_run_predicts_in_c_what_it_predicts_in_python(
+    shop: Path, tmp_path: Path, target: str
+) -> None:
+    run = trained(shop, tmp_path / "run", target)
+    files = export_run(load_run(run.folder))
+    assert [file.name for file in files] == ["shop_2.o", "shop_2.h"]
+    assert files[0].parent == run.folder
+    values, likely, _ = run.predict(FRAME)
+    wanted = likely if likely is not None else [[value] for value in values]
+    for row, expected in zip(entries(run, FRAME), wanted, strict=True):
+        code = program("shop_2", row).replace("nan", "(0.0 / 0.0)")
+        found = compiled_and_run(["gcc", "-std=c99"], code, files)
+        np.testing.assert_allclose(found, [0, *expected], rtol=1e-12)
+
+
+def test_the_header_of_a_run_tells_of_columns_gaps_and_classes(shop: Path, tmp_path: Path) -> None:
+    run = trained(shop, tmp_path / "run", "kind")
+    text = export_run(run, tmp_path / "m.o", "cortex-m4", name="judge", dtype="float32")[1]
+    lines = text.read_text().splitlines()
+    said = " ".join(" ".join(line.removeprefix(" *") for line in lines).split())
+    for words in (
+        "It predicts 'kind' of 'shop 2'. Inputs are as they stand in the table; NaN stands for",
+        "inputs[2] colour: 0 'blue', 1 'deep green', 2 'red', -1 anything else; a gap counts",
+    ):
+        assert words in said
+    for line in (
+        "#define JUDGE_IN_PRICE 1",
+        "#define JUDGE_COLOUR_DEEP_GREEN 1",
+        "#define JUDGE_OUT_CHEAP 0",
+        '#define JUDGE_CLASS_NAMES {"cheap", "very \\042dear\\042"}',
+        " *     inputs[0]  size: a gap counts as 3.5",
+        " *     outputs[0]  cheap: its probability",
+        "int judge(const float *inputs, float *outputs, float *workspace);",
+    ):
+        assert line in lines
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
+@needs("node")
+def test_a_run_predicts_in_javascript_what_it_predicts_in_python(
+    shop: Path, tmp_path: Path, loss: str
+) -> None:
+    run = trained(shop, tmp_path / "run", "kind", loss=loss)
+    files = export_run(run, target="wasm32")
+    assert [file.name for file in files] == ["shop_2.wasm", "shop_2.mjs"]
+    (run.folder / "main.mjs").write_text(
+        f"""
+        import {{ load }} from "./shop_2.mjs";
+        const {{ shop_2 }} = await load();
+        for (const row of {json.dumps(entries(run, FRAME))}) console.log(shop_2(row).join(" "));
+        """
+    )
+    found = ran(["node", run.folder / "main.mjs"])
+    np.testing.assert_allclose(found, np.ravel(run.predict(FRAME).probabilities), rtol=1e-12)

@@ -104,7 +104,7 @@ def exported(
     more = extra or Extra()
     interface = Interface(
         name,
-        [*_about(compiled, chosen, dtype, written), *more.about],
+        [*_about(name, chosen, dtype, written), *more.about],
         bits,
         more.inputs or inputs,
         more.outputs or list(_outputs(first.result.structure)),
@@ -194,14 +194,14 @@ def _identifier(name: str) -> str:
     return name
 
 
-def _about(compiled: Compiled, chosen: Machine, dtype: str, written: Written) -> list[str]:
+def _about(name: str, chosen: Machine, dtype: str, written: Written) -> list[str]:
     from gradloom import __version__
 
-    lines = [f"{compiled._name}, made by Gradloom {__version__} for {chosen.about}; {dtype}."]
+    lines = [f"{name}, made by Gradloom {__version__} for {chosen.about}; {dtype}."]
     if written.helpers:
         lines += [
-            "The processor has no instructions for these numbers: link with the compiler's own",
-            "library (libgcc or compiler-rt), as compilers do by themselves.",
+            "The processor lacks instructions for some of it: link with the compiler's own library "
+            "(libgcc or compiler-rt), as compilers do by themselves.",
         ]
     return lines
 

@@ -115,7 +115,12 @@ def c_header(interface: Interface) -> str:
     lines = [_comment([*interface.about, *_rules(interface)])]
     lines += [f"#ifndef {guard}", f"#define {guard}", ""]
     lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
-    lines += _macros(interface, big)
+    seen: set[str] = set()
+    for line in _macros(interface, big):
+        word = line.split(" ", 2)[1] if line else ""
+        if not word or word not in seen:
+            lines.append(line)
+        seen.add(word)
     real = interface.real
     if interface.parameters:
         lines += [
@@ -130,7 +135,8 @@ def c_header(interface: Interface) -> str:
 
 def _comment(lines: Sequence[str]) -> str:
     wrapped = [part for line in lines for part in textwrap.wrap(line, 96) or [""]]
-    safe = [line.replace("*/", "* /") for line in wrapped]
+    printable = ["".join(c if c.isprintable() else "?" for c in line) for line in wrapped]
+    safe = [line.replace("*/", "* /").replace("/*", "/ *") for line in printable]
     if len(safe) == 1:
         return f"/* {safe[0]} */"
     return "\n".join(["/*", *[f" * {line}".rstrip() for line in safe], " */"])

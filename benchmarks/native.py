@@ -33,7 +33,6 @@ It needs NumPy and scikit-learn; the peers come with `pip install -e '.[bench]'`
 import argparse
 import importlib
 import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -42,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Stages, child, installed, machine, sampled, timed
-from peers import PARTS, Maker, data, flat
+from peers import PARTS, Maker, c, data, flat
 
 MODULES = ("ours", "c", "by_hand", "jax_peer", "pytorch", "others")
 REFERENCE = "NumPy by hand"
@@ -337,8 +336,8 @@ def at_hand(only: list[str]) -> dict[str, str]:
     """The engines asked for that can run, with their versions."""
     wanted = {name: found[0] for name, found in ENGINES.items() if not only or name in only}
     versions = installed(wanted)
-    if LIMIT_OF_ALL in versions and not shutil.which("gcc"):
-        print(f"{LIMIT_OF_ALL}: gcc is not there, left out")
+    if LIMIT_OF_ALL in versions and (why := c.missing()):
+        print(f"{LIMIT_OF_ALL}: {why}, left out")
         del versions[LIMIT_OF_ALL]
     return versions
 

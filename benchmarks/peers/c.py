@@ -4,8 +4,8 @@ import ctypes
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ SOURCES = Path(__file__).parent.parent / "c"
 
 @functools.cache
 def library(name: str, *definitions: str) -> ctypes.CDLL:
-    """c/NAME.c compiled; kept in a folder of the temporary ones until the sources change."""
+    """c/NAME.c compiled; kept beside the sources until they change."""
     sources = sorted(SOURCES.glob("*.[ch]"))
     key = hashlib.sha256(repr((FLAGS, definitions)).encode())
     for source in sources:
         key.update(source.read_bytes())
-    folder = Path(tempfile.gettempdir()) / f"gradloom-bench-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = SOURCES / "build"
+    folder.mkdir(exist_ok=True)
     built = folder / f"{name}-{key.hexdigest()[:16]}.so"
     if not built.exists():
         part = built.with_suffix(f".{os.getpid()}")
@@ -38,6 +38,17 @@ def library(name: str, *definitions: str) -> ctypes.CDLL:
         )
         part.rename(built)
     return ctypes.CDLL(str(built))
+
+
+def missing() -> str:
+    """Why nothing can be compiled here, or nothing."""
+    if not shutil.which("gcc"):
+        return "gcc is not there"
+    try:
+        library("moons")
+    except (subprocess.CalledProcessError, OSError) as error:
+        return f"gcc does not compile it for this machine ({error})"
+    return ""
 
 
 class at(ctypes.c_void_p):  # noqa: N801 - it reads like a function

@@ -489,9 +489,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def trained(table: Path, folder: Path, target: str, **options: Any) -> Run:
-    settings = Settings(str(table), target=target, hidden="4", epochs=5, **options)
-    return train_run(prepare(settings), folder, progress="silent")
+@pytest.fixture(scope="module", params=["kind", "price"])
+def run(
+    request: pytest.FixtureRequest, shop: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    settings = Settings(str(shop), target=request.param, hidden="4", epochs=5)
+    return train_run(prepare(settings), tmp_path_factory.mktemp("runs") / "run", progress="silent")
 
 
 FRAME = pd.DataFrame(
@@ -523,11 +526,7 @@ def entries(run: Run, frame: pd.DataFrame) -> list[list[float]]:
 
 
 @needs("gcc")
-@pytest.mark.parametrize("target", ["kind", "price"])
-def test_a_run_predicts_in_c_what_it_predicts_in_python(
-    shop: Path, tmp_path: Path, target: str
-) -> None:
-    run = trained(shop, tmp_path / "run", target)
+def test_a_run_predicts_in_c_what_it_predicts_in_python(run: Run) -> None:
     files = export_run(load_run(run.folder))
     assert [file.name for file in files] == ["shop_2.o", "shop_2.h"]
     assert files[0].parent == run.folder
@@ -539,8 +538,8 @@ def test_a_run_predicts_in_c_what_it_predicts_in_python(
         np.testing.assert_allclose(found, [0, *expected], rtol=1e-12)
 
 
-def test_the_header_of_a_run_tells_of_columns_gaps_and_classes(shop: Path, tmp_path: Path) -> None:
-    run = trained(shop, tmp_path / "run", "kind")
+@pytest.mark.parametrize("run", ["kind"], indirect=True)
+def test_the_header_of_a_run_tells_of_columns_gaps_and_classes(run: Run, tmp_path: Path) -> None:
     text = export_run(run, tmp_path / "m.o", "cortex-m4", name="judge", dtype="float32")[1]
     lines = text.read_text().splitlines()
     said = " ".join(" ".join(line.removeprefix(" *") for line in lines).split())
@@ -561,12 +560,9 @@ def test_the_header_of_a_run_tells_of_columns_gaps_and_classes(shop: Path, tmp_p
         assert line in lines
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
 @needs("node")
-def test_a_run_predicts_in_javascript_what_it_predicts_in_python(
-    shop: Path, tmp_path: Path, loss: str
-) -> None:
-    run = trained(shop, tmp_path / "run", "kind", loss=loss)
+@pytest.mark.parametrize("run", ["kind"], indirect=True)
+def test_a_run_predicts_in_javascript_what_it_predicts_in_python(run: Run) -> None:
     files = export_run(run, target="wasm32")
     assert [file.name for file in files] == ["shop_2.wasm", "shop_2.mjs"]
     (run.folder / "main.mjs").write_text(

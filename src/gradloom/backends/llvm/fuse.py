@@ -44,10 +44,6 @@ class Statement:
     offsets: tuple[int, ...]
     steps: tuple[int, ...]
 
-    def slots(self, place: int, count: int) -> Ints:
-        """Where an access stands at each turn."""
-        return self.offsets[place] + np.arange(count, dtype=np.int64) * self.steps[place]
-
 
 @dataclass(frozen=True, slots=True)
 class Strip:
@@ -109,9 +105,7 @@ class Group:
         return range(begin, self.first), range(self.last, end)
 
 
-def fused(
-    parts: Sequence[Part], wanted: Ints, tables: NDArray[np.int32]
-) -> "list[Part | Group]":
+def fused(parts: Sequence[Part], wanted: Ints, tables: NDArray[np.int32]) -> "list[Part | Group]":
     """The same parts, with groups of strips in place of those that are simple enough.
 
     Args:
@@ -311,6 +305,15 @@ class _Builder:
 
 def _group(strips: Sequence[Strip]) -> tuple[Group, int]:
     """The longest group of strips from the first on, and how many it has."""
+    group, taken = _longest(strips)
+    fewer = taken
+    # What is only filled in is needed by what comes next.
+    while 0 < fewer < len(strips) and all(len(s.spaces) == 1 for s in strips[fewer - 1].statements):
+        fewer -= 1
+    return (group, taken) if fewer in (0, taken) else _longest(strips[:fewer])
+
+
+def _longest(strips: Sequence[Strip]) -> tuple[Group, int]:
     builders = [_Builder(back) for back in (False, True)]
     lengths = [0, 0]
     for i, builder in enumerate(builders):

@@ -30,7 +30,7 @@ from gradloom.loom.views import View
 ARENA, BLOCK, SUMS, SCRATCH = "arena", "block", "sums", "scratch"
 BEFORE, LANES, AFTER = "before", "lanes", "after"
 
-CACHE = 384 * 1024  # bytes that a block of lanes may take
+CACHE = 512 * 1024  # bytes that a block of lanes may take
 
 Slots: TypeAlias = NDArray[np.int64]
 
@@ -202,11 +202,20 @@ class _Lowering:
         found = Lowered(size=len(self.program.template), width=self.width)
         parts = {BEFORE: found.before, LANES: found.lanes, AFTER: found.after}
         for phase, into in parts.items():
-            own = self.laned if phase == LANES else ~self.laned
-            if phase != AFTER:
-                into += self._fills(np.flatnonzero(fill & own), phase)
             rest = iter(zip(members, phases, starts, strict=True))
-            into += self._parts(self.program.instructions, phase, rest)
+            if phase == BEFORE:
+                into += self._fills(np.flatnonzero(fill & ~self.laned), phase)
+            left = fill & self.laned
+            for item in self.program.instructions:
+                made = list(self._parts([item], phase, rest))
+                if phase == LANES and left.any():
+                    # Just before they are added to, so that it all stays in registers.
+                    touched = np.zeros_like(left)
+                    for member in _members([item]):
+                        touched[member.slots(0)] = True
+                    into += self._fills(np.flatnonzero(left & touched), phase)
+                    left &= ~touched
+                into += made
         found.scratch = self.scratch
         found.block = found.size * self.width
         found.sums = np.flatnonzero(self.sums)

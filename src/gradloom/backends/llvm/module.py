@@ -67,7 +67,12 @@ class Module:
         self.declared |= writer.declared
 
     def calls(
-        self, w: Writer, parts: Iterable[Part | Group], spaces: dict[str, str], tables: str, count: str = ""
+        self,
+        w: Writer,
+        parts: Iterable[Part | Group],
+        spaces: dict[str, str],
+        tables: str,
+        count: str = "",
     ) -> None:
         """Write calls, one after another.
 

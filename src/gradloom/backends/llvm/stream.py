@@ -70,6 +70,7 @@ class Stream:
         self.here: dict[int | Key, str] = {}
         self.shared: dict[int, str] = {}
         self.totals: dict[int, str] = {}  # sums over lanes, for this vector
+        self.passed: set[str] = set()  # what came from the turn before
 
     def write(self) -> None:
         """All of it."""
@@ -178,7 +179,7 @@ class Stream:
             assert isinstance(start, float)
             value = self._added(one, operands, self.a.number(start))
         self.here[at[0]] = value
-        if at[0] not in self.sums and self._is_kept(one, strip):
+        if at[0] not in self.sums and (self.needed is None or at[0] in self.needed):
             self._store(at[0], value)
 
     def _read(self, space: str, offset: int, stands: bool) -> str:
@@ -196,12 +197,6 @@ class Stream:
     def _store(self, offset: int, value: str) -> None:
         at = self._ahead(self.block, offset)
         self.w.line(f"store {self.a.real} {value}, ptr {at}, align {self.bits // 8}")
-
-    def _is_kept(self, one: Statement, strip: Strip) -> bool:
-        """Whether anybody reads from memory what a statement computes."""
-        if self.needed is None:
-            return True
-        return any(at in self.needed for at in one.slots(0, strip.count).tolist())
 
     # The loop
 
@@ -249,6 +244,7 @@ class Stream:
         kinds = [(a.real, x) for x in [*begins, *[self.totals[slot] for slot in totals]]]
         with w.loop(group.last, kinds, start=group.first) as turn:
             self.here = {**standing, **dict(zip(carried, turn.carried, strict=False))}
+            self.passed = set(turn.carried)
             self.totals = dict(zip(totals, turn.carried[len(carried) :], strict=True))
             for strip in strips:
                 for one in strip.statements:
@@ -302,9 +298,11 @@ class Stream:
         else:
             value = self._added(one, operands, self._look(BLOCK, key, index), inline=True)
         self.here[key] = value
-        if key in self.sums or not self._is_kept(one, strip):
+        if not isinstance(key, tuple):
             return
-        assert isinstance(key, tuple)
+        every = {key[0] + turn * key[1] for turn in range(self.group.first, self.group.last)}
+        if self.needed is not None and not every & self.needed:
+            return
         self.w.line(
             f"store {self.a.real} {value}, ptr {self._spot(key, index)}, align {self.bits // 8}"
         )
@@ -348,8 +346,19 @@ class Stream:
         kernel, a = one.kernel, self.a
         by_call = None if inline else called(a, self.outline)
         value = Evaluator(a, operands, by_call).number(kernel.body)
-        product = bool(kernel.muted) and factors(kernel.body) >= set(kernel.muted)
-        return quiet(a, value, [operands[i] for i in kernel.muted], product=product)
+        muted = [operands[i] for i in kernel.muted]
+        product = bool(muted) and factors(kernel.body) >= set(kernel.muted)
+        if not self.passed.intersection(muted):
+            return quiet(a, value, muted, product=product)
+        # The next turn waits for this one: a branch that is hardly ever taken delays nobody.
+        w, fast, careful, after = self.w, self.w.block, self.w.label("odd"), self.w.label("even")
+        odd = a.any(a.compare("uno", a.sub(value, value), a.number(0.0)))
+        w.line(f"br i1 {odd}, label %{careful}, label %{after}")
+        w.start(careful)
+        fixed = quiet(a, value, muted, product=product)
+        w.line(f"br label %{after}")
+        w.start(after)
+        return w.assign(f"phi {a.real} [{value}, %{fast}], [{fixed}, %{careful}]")
 
 
 class StandingError(Exception):

@@ -21,7 +21,7 @@ from gradloom.loom.weave import weave
 # side by side, 16 by Runge and Kutta, and 1 of the option's path, and waits for the one before.
 COUNTS = {
     "moons": (65_000, 14, 0),
-    "gpt": (64_000, 56, 14),
+    "gpt": (64_000, 56, 4),
     "lstm": (45_000, 8 * 20 + 8, 1),
     "runge_kutta": (29_000, 16 * 25 + 3, 0),
     "mixture": (26_000, 12, 0),

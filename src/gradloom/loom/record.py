@@ -420,13 +420,17 @@ class Symbol(Operand):
         recording = self._recording
         if not recording.active:
             raise _ended(self)
+        codes = recording.codes
+        if op.arity == 1:  # the one operand is this
+            codes.append(code_of(op.symbol))
+            recording.operands.append(self._node)
+            return _symbol(recording, len(codes) - 1, op.evaluate(self._number))
         places, numbers = [], []
         for x in operands:
             if type(x) is not Symbol or x._recording is not recording:
                 x = recording.symbol(x)
             places.append(x._node)
             numbers.append(x._number)
-        codes = recording.codes
         node = len(codes)
         codes.append(code_of(op.symbol))
         recording.operands.extend(places)

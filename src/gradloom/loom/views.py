@@ -267,13 +267,13 @@ class Marks:
     def any(self, view: View, shape: tuple[int, ...]) -> bool:
         """Whether any flag is set there."""
         if not shape:
-            return self._single[view.offset]
+            return bool(self._single[view.offset])
         return bool(seen(self._flags, view, shape).any())
 
     def all(self, view: View, shape: tuple[int, ...]) -> bool:
         """Whether all flags are set there."""
         if not shape:
-            return self._single[view.offset]
+            return bool(self._single[view.offset])
         return bool(seen(self._flags, view, shape).all())
 
     def set(self, view: View, shape: tuple[int, ...]) -> None:

@@ -13,10 +13,10 @@ parameter:
 - lstm2, lstm4: ADBench's diagonal LSTM of 2 and 4 layers over 1,024 characters.
 
 Gradloom runs the scalar code; the others run arrays written for them by hand (and, where it says
-scalars, the same scalar loops). C by hand (`gcc -O3 -march=native -ffast-math`) is the limit; what
-engine does what is in `benchmarks/peers/`. Every run is a process of its own, and the processes
-take turns. Before a process is timed, its results must agree with NumPy's by hand: with one
-thread, and with two where the work is parallel.
+scalars, the same scalar loops). C by hand (`gcc -O3 -march=native -ffast-math`) is the limit; of
+gpt16 it has no version for two threads. What each does is in `benchmarks/peers/`. Every run is a
+process of its own, and the processes take turns. Before a process is timed, its results must
+agree with NumPy's by hand: with one thread, and with two where the work is parallel.
 
 Two more tables: from the first call to the first gradient, with an empty and with a filled cache;
 and the cost of a scalar node, from 1,000 to 10,000,000 of them.
@@ -175,7 +175,7 @@ def show_case(case: str, threads: int, table: dict[str, Any]) -> None:
             print(f"{name:24}{row['failed'][:60]:>36}")
             continue
         low, high = row["spread"]
-        step = f"{row['us']:,.2f} ({low:,.2f}-{high:,.2f})"
+        step = f"{_us(row['us'])} ({_us(low)}-{_us(high)})"
         ratios = "".join(
             f"{row['us'] / table[other]['us']:>10.2f}"
             if table.get(other, {}).get("us")
@@ -184,6 +184,10 @@ def show_case(case: str, threads: int, table: dict[str, Any]) -> None:
         )
         once = ", ".join(f"{stage} {seconds:.3f}" for stage, seconds in row["stages"].items())
         print(f"{name:24}{step:>36}{ratios}    {once or '-'}", flush=True)
+
+
+def _us(us: float) -> str:
+    return f"{us:,.2f}" if us < 1_000 else f"{us:,.0f}"
 
 
 def show_bars(case: str, cases: dict[str, dict[str, dict[str, Any]]]) -> None:

@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     )
     from gradloom.train.export import export
     from gradloom.train.fit import fit
-    from gradloom.transforms import Compiled, compile, sparsity, vmap
+    from gradloom.transforms import Compiled, compile, sparsity, training_step, vmap
     from gradloom.view.draw import _svg_of as _svg_of
     from gradloom.view.draw import draw
     from gradloom.view.explore import explore
@@ -171,6 +171,7 @@ __all__ = [
     "tan",
     "tanh",
     "tracing",
+    "training_step",
     "value_and_grad",
     "vjp",
     "vmap",
@@ -201,6 +202,7 @@ _LATER = {
     "save_model": ("gradloom.train", "save_model"),
     "sparsity": ("gradloom.transforms", "sparsity"),
     "tracing": ("gradloom.view.trace", "tracing"),
+    "training_step": ("gradloom.transforms", "training_step"),
     "vmap": ("gradloom.transforms", "vmap"),
 }
 

@@ -26,7 +26,7 @@ from gradloom.train.engine import (
 )
 from gradloom.train.files import read_json, write_json
 from gradloom.train.history import History, Record
-from gradloom.train.interrupt import patient_interrupt
+from gradloom.backends.interrupt import patient_interrupt
 from gradloom.train.metrics import Score
 from gradloom.train.samples import Output, Samples, Target
 

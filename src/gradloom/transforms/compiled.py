@@ -6,7 +6,7 @@ import types
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from gradloom.loom.record import Recording, current
 from gradloom.loom.weave import weave
 from gradloom.transforms.arguments import Arguments, Key, Result
 from gradloom.transforms.replay import Broken, Path
+
+if TYPE_CHECKING:
+    from gradloom.transforms.bind import Bound
 
 
 class CacheInfo(NamedTuple):
@@ -109,6 +112,27 @@ class Compiled:
             if not isinstance(path.replay(inputs, arguments.values), Broken):
                 return path
         return self._record(arguments, entry)
+
+    def bind(self, *args: Any, **options: Any) -> "Bound":
+        """This function of these arguments, to be called without any: value and gradient at once.
+
+        A call gives the number that the function gives, and adds to the gradient of every value
+        what `backward()` on the result adds. Natively that is a single call of machine code: the
+        arguments are there already, and parameters are read and gradients written where they
+        live. Values among the arguments are read anew at each call, plain numbers are not.
+
+        Raises:
+            RecordingError: the function returns anything but one value.
+
+        >>> from gradloom import Value
+        >>> w = Value(3.0)
+        >>> loss = compile(lambda xs: sum((w * x - 1.0) ** 2 for x in xs)).bind([1.0, 2.0])
+        >>> loss(), w.grad
+        (29.0, 24.0)
+        """
+        from gradloom.transforms.bind import Bound  # it builds on this module
+
+        return Bound(self, args, options)
 
     def _derive(self, kind: str, *argnums: Any) -> "Compiled":
         """A derivative of this function, made once; `core.autodiff` asks for it."""

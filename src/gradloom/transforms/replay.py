@@ -81,6 +81,22 @@ class Leaves:
             found[place] = value.data
         return found
 
+    def homes(self) -> list[tuple[NDArray[np.int64], Array, Array, NDArray[np.int64]]]:
+        """Where those that live in arrays do: their places among the values, the arrays of numbers
+        and of gradients, and their places in these."""
+        self._look_up()
+        places = np.arange(len(self.values))
+        return [
+            (places[some], numbers, grads, np.arange(len(numbers))[indices])
+            for some, numbers, grads, indices in self._packed
+        ]
+
+    @property
+    def loose(self) -> list[tuple[int, Value]]:
+        """The others, each with its place."""
+        self._look_up()
+        return self._loose
+
     def add(self, gradient: Array) -> None:
         """Add to each value's gradient."""
         self._look_up()

@@ -29,8 +29,11 @@ class Library:
 
     def function(self, name: str, *arguments: Any) -> Any:
         """One of its functions, of arguments of these types of ctypes; without a result."""
-        address = self._engine.get_function_address(name)
-        return ctypes.CFUNCTYPE(None, *arguments)(address)
+        return ctypes.CFUNCTYPE(None, *arguments)(self.address(name))
+
+    def address(self, name: str) -> int:
+        """Where one of its functions begins."""
+        return int(self._engine.get_function_address(name))
 
 
 _LIBRARIES: "OrderedDict[bytes, Library]" = OrderedDict()

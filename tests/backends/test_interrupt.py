@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from gradloom.train.interrupt import patient_interrupt
+from gradloom.backends.interrupt import patient_interrupt
 
 
 def test_the_first_ctrl_c_waits_and_the_former_handler_comes_back():

@@ -24,7 +24,7 @@ def moons() -> tuple[gl.Compiled, list[list[float]], list[float]]:
     @gl.compile
     def loss(xs: list[list[float]], ys: list[float]) -> Value:
         scores = [model(x) for x in xs]
-        return sum((1 - y * s).relu() for s, y in zip(scores, ys, strict=True)) / len(ys)
+        return sum((1 - y * s).relu() for y, s in zip(ys, scores, strict=True)) / len(ys)
 
     loss.model = model  # type: ignore[attr-defined]
     xs = [[i / 7, (i * i % 5) / 5] for i in range(6)]
@@ -43,6 +43,16 @@ def test_modules_are_boxed_as_in_the_plain_function() -> None:
     loss, xs, ys = moons()
     diagram, _ = explored(loss, xs, ys)
     assert Counter(box.title for box in diagram.boxes)["MLP"] == 6
+
+
+def test_each_result_knows_its_line() -> None:
+    loss, xs, ys = moons()
+    diagram, _ = explored(loss, xs, ys)
+    places = {node.place.partition(": ")[2] for node in diagram.nodes if node.kind == "result"}
+    assert places == {
+        "scores = [model(x) for x in xs]",
+        "return sum((1 - y * s).relu() for y, s in zip(ys, scores, strict=True)) / len(ys)",
+    }
 
 
 def test_each_result_belongs_to_an_instruction_and_each_instruction_has_some() -> None:
@@ -72,6 +82,20 @@ def test_an_instruction_reads_what_came_before_it() -> None:
     for i, step in enumerate(steps):
         assert all(x < i for x in step.reads)
     assert all(step.reads for step in steps if step.kind == "code")
+
+
+def test_what_a_recurrence_repeats_is_shown_once() -> None:
+    def cells(x: Value, w: Value) -> Value:
+        for _ in range(50):
+            x = (w * x + 0.1).tanh()
+        return x
+
+    diagram, steps = explored(gl.compile(cells), 0.5, 0.7)
+    assert len(steps) < 10
+    assert any(step.shape.startswith(("49 turns", "50 turns")) for step in steps)
+    assert {i for step in steps for i in step.nodes} >= {
+        i for i, node in enumerate(diagram.nodes) if node.kind == "result"
+    }
 
 
 def test_a_function_of_many_results_is_an_error_that_says_so() -> None:

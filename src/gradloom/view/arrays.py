@@ -2,7 +2,8 @@
 
 The scalar graph is the one that was woven, after folding and sharing. Every array instruction is
 given the scalar nodes that it stands for: those whose slots it writes, and the products and
-partial sums that went into them and have no slot of their own.
+partial sums that went into them and have no slot of their own. What repeats from turn to turn of
+a recurrence is shown once.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from gradloom.loom.graph import INPUT, Graph, row_of, symbol_of
 from gradloom.loom.graph import PARAMETER as OUTSIDE
 from gradloom.loom.lower import lower
 from gradloom.loom.program import Instruction, Program
+from gradloom.loom.roll import roll
 from gradloom.loom.simplify import simplify
 from gradloom.loom.views import slots_of
 from gradloom.loom.weave import _Weaver
@@ -23,6 +25,7 @@ from gradloom.transforms.arguments import Arguments
 from gradloom.transforms.compiled import Compiled
 from gradloom.view.boxes import put_in_boxes
 from gradloom.view.diagram import CONSTANT, LEAF, PARAMETER, RESULT, Diagram, Node
+from gradloom.view.notes import notes_of
 
 
 @dataclass(slots=True)
@@ -68,7 +71,9 @@ def compiled_diagram(
     diagram, number = _scalars(graph, list(Arguments(f, args, {}).numbers), names)
     weaver = _Weaver(graph, (), path.options.strict)
     weaver.lay_out(weaver.group())
-    steps = list(_steps(path.program, graph, weaver, number))
+    steps = list(_steps(roll(path.program), graph, weaver, number))
+    for node, symbol in notes_of(f, args, graph).items():
+        diagram.nodes[number[node]].op = symbol
     before = list(diagram.nodes)
     put_in_boxes(diagram)
     kept = {id(node): i for i, node in enumerate(diagram.nodes)}

@@ -35,10 +35,10 @@ class Traced(str):
     place: str
 
 
-class _Tracer:
+class Tracer:
     """The watcher behind `tracing`."""
 
-    def __init__(self, around: value.Watcher | None) -> None:
+    def __init__(self, around: value.Watcher | None = None) -> None:
         self.around = around
         self.thread = threading.get_ident()
         self.numbers: dict[object, tuple[object, int]] = {}  # of calls
@@ -48,15 +48,19 @@ class _Tracer:
         if self.around is not None:
             self.around.made(node)
         if threading.get_ident() == self.thread:
-            symbol = Traced(node._op)
-            symbol.place, symbol.calls = self.look()
-            node._op = symbol
+            node._op = self.note(node._op, sys._getframe(1))
 
-    def look(self) -> tuple[str, tuple[tuple[int, str], ...]]:
+    def note(self, op: str, made: FrameType) -> Traced:
+        """The symbol of an operation with notes on the frame that it was made in."""
+        symbol = Traced(op)
+        symbol.place, symbol.calls = self.look(made)
+        return symbol
+
+    def look(self, made: FrameType) -> tuple[str, tuple[tuple[int, str], ...]]:
         """The innermost line outside of this package, and the calls of modules around it."""
         place = ""
         calls: list[tuple[FrameType, Module]] = []
-        frame = sys._getframe(2)
+        frame: FrameType | None = made
         while frame is not None:
             code = frame.f_code
             if not place and not code.co_filename.startswith(_PACKAGE):
@@ -67,14 +71,14 @@ class _Tracer:
                 called = frame.f_locals.get(code.co_varnames[0])
                 if isinstance(called, Module):
                     calls.append((frame, called))
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         found: list[tuple[int, str]] = []
         around: Module | None = None
-        for frame, module in reversed(calls):
+        for called_in, module in reversed(calls):
             if around is not None:
                 found += self.between(found[-1][0], around, module)
             name = self.held(around).get(id(module), [("", module)])[-1][0]
-            found.append((self.number(frame), f"{name} {type(module).__name__}".strip()))
+            found.append((self.number(called_in), f"{name} {type(module).__name__}".strip()))
             around = module
         return place, tuple(found)
 
@@ -148,7 +152,7 @@ def tracing() -> Iterator[None]:
     ('*', True)
     """
     around = value.watcher
-    value.watcher = _Tracer(around)
+    value.watcher = Tracer(around)
     try:
         yield
     finally:

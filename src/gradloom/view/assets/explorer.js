@@ -296,7 +296,7 @@
     $("scrub").value = state.step;
     const forward = doc.results.length;
     $("where").textContent = {
-      start: `start · ${forward} steps forward`,
+      start: `start · ${forward} step${forward === 1 ? "" : "s"} forward`,
       forward: `forward ${at.done} of ${forward}`,
       seed: `backward 0 of ${pass.order.length}`,
       backward: `backward ${at.done} of ${pass.order.length}`,

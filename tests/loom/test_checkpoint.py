@@ -4,6 +4,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Collection
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,26 @@ def cells(weights: list[list[Any]], inputs: list[list[Any]]) -> Any:
     return total
 
 
+def path(x: Any) -> list[Any]:
+    """What comes out at every step."""
+    found = []
+    for _ in range(120):
+        x = gl.sin(gl.exp(gl.tanh(gl.cos(-x))))
+        found.append(x)
+    return found
+
+
+def states(weights: list[list[Any]], inputs: list[list[Any]]) -> Any:
+    """A recurrent layer of which every state is compared with the one before, at the end."""
+    h, every = [0.0] * 4, []
+    for x in inputs:
+        h = [gl.tanh(sum(w * v for w, v in zip(row, [*h, *x], strict=True))) for row in weights]
+        every.append(h)
+    return gl.logsumexp(
+        [a * b for old, new in pairwise(every) for a, b in zip(old, new, strict=True)]
+    )
+
+
 def numbers(*shape: int, seed: int = 0) -> Any:
     rng = random.Random(seed)
 
@@ -87,6 +108,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "volatile": (volatile, (numbers(80), numbers(80, seed=1))),
     "diffusion": (diffusion, (numbers(12),)),
     "cells": (cells, (numbers(4, 7), numbers(80, 3))),
+    "path": (path, (0.3,)),
+    "states": (states, (numbers(4, 7), numbers(80, 3))),
     "runge_kutta": of("runge_kutta", starts=2, steps=24),
     "lstm of one layer": of("lstm", layers=1, units=2, steps=30),
     "lstm of two layers": of("lstm", layers=2, units=2, steps=30),

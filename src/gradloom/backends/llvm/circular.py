@@ -45,17 +45,29 @@ _COSINE = {
     32: (0.04166665461582898, -0.0013887651924486917, 2.4463501842847984e-05),
 }  # fmt: skip
 # (atan t - t) / t³ for t up to tan(π/8), and (asin t - t) / t³ for t up to ½, of t².
-_ARC = (
-    -0.333333333333332, 0.19999999999953677, -0.14285714280205236, 0.11111110783864998,
-    -0.09090897768272474, 0.07692060378991776, -0.06663105612487187, 0.05847898298480407,
-    -0.0503933404507303, 0.03806501873482807, -0.017907397912854596,
-)  # fmt: skip
-_ARC_OF_SINE = (
-    0.16666666666666763, 0.07499999999970078, 0.04464285717530304, 0.03038194267455448,
-    0.022372215924301248, 0.017351595200974863, 0.013981021790859385, 0.011397268808097072,
-    0.01078944511274797, 0.003671756861088975, 0.021791601943003346, -0.021117959410428242,
-    0.03270287450852809,
-)  # fmt: skip
+_ARC = {
+    64: (
+        -0.333333333333332, 0.19999999999953677, -0.14285714280205236, 0.11111110783864998,
+        -0.09090897768272474, 0.07692060378991776, -0.06663105612487187, 0.05847898298480407,
+        -0.0503933404507303, 0.03806501873482807, -0.017907397912854596,
+    ),
+    32: (
+        -0.33333315459761587, 0.19998485436432714, -0.14243754090768934, 0.10595193447138727,
+        -0.060811907038484624,
+    ),
+}  # fmt: skip
+_ARC_OF_SINE = {
+    64: (
+        0.16666666666666763, 0.07499999999970078, 0.04464285717530304, 0.03038194267455448,
+        0.022372215924301248, 0.017351595200974863, 0.013981021790859385, 0.011397268808097072,
+        0.01078944511274797, 0.003671756861088975, 0.021791601943003346, -0.021117959410428242,
+        0.03270287450852809,
+    ),
+    32: (
+        0.1666665986373819, 0.07500511520067371, 0.04451557747178062, 0.031819037118928174,
+        0.01439636651183335, 0.037575073612185546,
+    ),
+}  # fmt: skip
 # π/2 in parts; all but the last times q are exact, where products are not fused because the parts
 # are short. And up to where that serves.
 _FUSED_PARTS = {
@@ -71,7 +83,10 @@ _LIMIT = {64: 2.0**21, 32: 2.0**12}
 _TWO_OVER_PI = 0.6366197723675814
 _HALF_PI = (1.5707963267948966, 6.123233995736766e-17)
 # π/4, the first part short enough that small multiples of it are exact.
-_QUARTER_PI = (0.7853981633974492, -8.575622497214414e-16)
+_QUARTER_PI = {
+    64: (0.7853981633974492, -8.575622497214414e-16),
+    32: (0.7853984832763672, -3.1987891887788434e-07),
+}
 _TAN_EIGHTH = 0.41421356237309503
 
 # The digits of 2/π, 32 bits a word, after three words of 0.
@@ -318,7 +333,7 @@ def _turned(a: Arithmetic, quarters: str, minus: str, angle: str, small: str) ->
         minus: where the angle is taken off.
         angle, small: its large part and its small one.
     """
-    high, low = (a.mul(quarters, a.number(part)) for part in _QUARTER_PI)
+    high, low = (a.mul(quarters, a.number(part)) for part in _QUARTER_PI[a.bits])
     angle = a.select(minus, a.neg(angle), angle)
     small = a.select(minus, a.neg(small), small)
     total, lost = ordered_sum(a, high, angle)
@@ -337,7 +352,7 @@ def _arc(a: Arithmetic, y: str, x: str, left: str | None) -> str:
         a, exact_sum(a, above, a.neg(shift)), ordered_sum(a, below, a.select(far, above, zero))
     )
     square = a.mul(t, t)
-    small = a.fma(a.mul(square, t), polynomial(a, square, _ARC), t_low)
+    small = a.fma(a.mul(square, t), polynomial(a, square, _ARC[a.bits]), t_low)
     quarters = a.select(far, a.number(1.0), zero)
     quarters = a.select(steep, a.sub(a.number(2.0), quarters), quarters)
     minus = steep
@@ -347,7 +362,6 @@ def _arc(a: Arithmetic, y: str, x: str, left: str | None) -> str:
     return _turned(a, quarters, minus, t, small)
 
 
-@in_double
 def atan(a: Arithmetic, x: str) -> str:
     """The arc tangent of |x| with the sign of x."""
     most = a.number(2.0**60)  # from there on it is π/2
@@ -384,10 +398,9 @@ def _root_of_complement(a: Arithmetic, size: str) -> tuple[str, str, str]:
     square = a.select(large, half, a.mul(size, size))
     base = a.select(large, root, size)
     low = a.select(large, root_low, a.number(0.0))
-    return large, base, a.fma(a.mul(square, base), polynomial(a, square, _ARC_OF_SINE), low)
+    return large, base, a.fma(a.mul(square, base), polynomial(a, square, _ARC_OF_SINE[a.bits]), low)
 
 
-@in_double
 def asin(a: Arithmetic, x: str) -> str:
     """The arc sine of |x| with the sign of x; above ½ it is π/2 - 2 asin √((1 - x) / 2)."""
     large, angle, small = _root_of_complement(a, a.abs(x))
@@ -397,7 +410,6 @@ def asin(a: Arithmetic, x: str) -> str:
     return a.copysign(y, x)
 
 
-@in_double
 def acos(a: Arithmetic, x: str) -> str:
     """The arc cosine."""
     large, angle, small = _root_of_complement(a, a.abs(x))

@@ -38,14 +38,20 @@ _POWERS = {
     ),
 }  # fmt: skip
 # (sinh r - r) / r³ and (cosh r - 1 - r²/2) / r⁴ as polynomials of r².
-_ODD = (
-    0.16666666666666677, 0.008333333333321544, 0.0001984126988637277, 2.7557243936661656e-06,
-    2.5109139959996548e-08,
-)  # fmt: skip
-_EVEN = (
-    0.04166666666666667, 0.0013888888888880886, 2.48015873341283e-05, 2.755726411630478e-07,
-    2.091821274795206e-09,
-)  # fmt: skip
+_ODD = {
+    64: (
+        0.16666666666666677, 0.008333333333321544, 0.0001984126988637277, 2.7557243936661656e-06,
+        2.5109139959996548e-08,
+    ),
+    32: (0.16666666755041576, 0.008333288791377999, 0.00019905076690740345),
+}  # fmt: skip
+_EVEN = {
+    64: (
+        0.04166666666666667, 0.0013888888888880886, 2.48015873341283e-05, 2.755726411630478e-07,
+        2.091821274795206e-09,
+    ),
+    32: (0.04166648668062967, 0.001393373321478673),
+}  # fmt: skip
 # ln 2 in two parts, of which the first times n is exact.
 LN2 = {
     64: (0.6931471805592082, 7.371002565167799e-13),
@@ -169,18 +175,18 @@ def _hyperbolic(a: Arithmetic, x: str, *, odd: bool) -> str:
 
     Both are taken out of 2ⁿ⁻¹; the largest two terms are added without loss.
     """
-    found = reduced(a, at_most(a, a.abs(x), 712.0))
-    most = at_most(a, found.n, 64.0)
+    found = reduced(a, at_most(a, a.abs(x), 712.0 if a.bits == 64 else 90.0))
+    most = at_most(a, found.n, 60.0 if a.bits == 64 else 30.0)
     one, r = a.number(1.0), found.r
-    double = a.bits_of(a.add(a.add(most, most), a.number(MAGIC[64])))
+    double = a.bits_of(a.add(a.add(most, most), a.number(MAGIC[a.bits])))
     inverse = power_of_two(a, a.integers("sub", a.integer(0), double))
     # Of n ln 2: the sine and the cosine, or the other way round.
     sine, lost_sine = ordered_sum(a, one, a.neg(inverse) if odd else inverse)
     cosine = a.add(one, inverse) if odd else a.sub(one, inverse)
     square = a.mul(r, r)
-    odd_part = a.mul(a.mul(square, r), polynomial(a, square, _ODD))
+    odd_part = a.mul(a.mul(square, r), polynomial(a, square, _ODD[a.bits]))
     even_part = a.fma(
-        a.mul(square, square), polynomial(a, square, _EVEN), a.mul(square, a.number(0.5))
+        a.mul(square, square), polynomial(a, square, _EVEN[a.bits]), a.mul(square, a.number(0.5))
     )
     product, lost = exact_product(a, cosine, r)
     high, low = exact_sum(a, sine, product)

@@ -24,14 +24,13 @@ INFINITY, NAN = float("inf"), float("nan")
 def polynomial(a: Arithmetic, x: str, coefficients: Sequence[float]) -> str:
     """A polynomial, the constant term first, by Estrin's scheme: short chains, few operations."""
     terms = [a.number(c) for c in coefficients]
-    while True:
+    while len(terms) > 1:
         terms = [
             a.fma(terms[i + 1], x, terms[i]) if i + 1 < len(terms) else terms[i]
             for i in range(0, len(terms), 2)
         ]
-        if len(terms) == 1:
-            return terms[0]
         x = a.mul(x, x)
+    return terms[0]
 
 
 def ordered_sum(a: Arithmetic, x: str, y: str) -> Pair:

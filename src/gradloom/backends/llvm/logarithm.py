@@ -195,7 +195,6 @@ def log10(a: Arithmetic, x: str) -> str:
 # Inverse hyperbolic functions
 
 
-@in_double
 def asinh(a: Arithmetic, x: str) -> str:
     """ln(|x| + √(x² + 1)) with the sign of x; near 0 by its series."""
     size = a.abs(x)
@@ -203,10 +202,11 @@ def asinh(a: Arithmetic, x: str) -> str:
     square = a.mul(x, x)
     series = polynomial(a, square, (-1 / 6, 3 / 40, -15 / 336))
     near = a.fma(a.mul(square, size), series, size)
-    return a.copysign(a.select(a.compare("olt", size, a.number(2.0**-7)), near, y), x)
+    return a.copysign(
+        a.select(a.compare("olt", size, a.number(2.0**-7 if a.bits == 64 else 2.0**-4)), near, y), x
+    )
 
 
-@in_double
 def acosh(a: Arithmetic, x: str) -> str:
     """ln(x + √(x² - 1)); nan below 1."""
     inside = a.compare("oge", x, a.number(1.0))
@@ -219,7 +219,7 @@ def _log_of_sum_with_root(a: Arithmetic, x: str, constant: float) -> str:
     high, low = exact_sum(a, square, a.number(constant))
     root = root_pair(a, ordered_sum(a, high, a.add(low, lost)))
     total, lost = exact_sum(a, x, root[0])
-    large = a.compare("ogt", x, a.number(2.0**28))
+    large = a.compare("ogt", x, a.number(2.0**28 if a.bits == 64 else 2.0**13))
     pair = (
         a.select(large, x, total),
         a.select(large, a.number(0.0), a.add(lost, root[1])),
@@ -228,14 +228,13 @@ def _log_of_sum_with_root(a: Arithmetic, x: str, constant: float) -> str:
     return log_of_pair(a, pair, offset)
 
 
-@in_double
 def atanh(a: Arithmetic, x: str) -> str:
     """½ ln((1 + |x|) / (1 - |x|)) with the sign of x; near 0 the series of logarithms itself."""
     size, one = a.abs(x), a.number(1.0)
     above, below = ordered_sum(a, one, size), ordered_sum(a, one, a.neg(size))
     y = a.mul(log_of_pair(a, quotient_pair(a, above, below)), a.number(0.5))
     square = a.mul(x, x)
-    half_series = a.mul(polynomial(a, square, _SERIES[64]), a.number(0.5))
+    half_series = a.mul(polynomial(a, square, _SERIES[a.bits]), a.number(0.5))
     near = a.fma(a.mul(square, size), half_series, size)
     return a.copysign(a.select(a.compare("olt", size, a.number(0.17)), near, y), x)
 

@@ -8,6 +8,7 @@ there is no Chromium with its driver the test is skipped, and the message says s
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,8 @@ class Page:
         return self._requests
 
 
-@pytest.fixture(scope="session")
-def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, started once for all tests of a process."""
+def _driver(folder: Path) -> Any:
+    """Chromium with its driver; it keeps its things in `folder`."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     chromedriver = shutil.which("chromedriver")
     if not chromium or not chromedriver:
@@ -133,9 +133,25 @@ def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.binary_location = chromium
     for flag in _FLAGS:
         options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.add_argument(f"--user-data-dir={folder / 'chromium'}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+    return webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Page]:
+    """A browser with one page, for scripts."""
+    driver = _driver(folder)
+    try:
+        yield Page(driver)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="session")
+def _browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, started once for all tests of a process."""
+    driver = _driver(tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()
 

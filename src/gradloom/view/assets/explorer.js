@@ -254,7 +254,7 @@
       x + k * Math.max(...units.map((u) => u.x + u.width)),
       y + k * Math.max(...units.map((u) => u.y + u.height)),
     ];
-    const rim = 24;
+    const rim = 8;
     let [left, top, right, bottom] = bounds([unit, ...around]);
     if (right - left > width - 2 * rim || bottom - top > height - 2 * rim) [left, top, right, bottom] = bounds([unit]);
     const shift = (low, high, size) => (low < rim ? rim - low : high > size - rim ? size - rim - high : 0);

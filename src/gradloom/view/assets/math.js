@@ -109,7 +109,9 @@ const maths = {};
     const lines = [[]];
     for (const part of parts) {
       if (["=", "+=", "+"].includes(part)) lines.push([]);
-      lines[lines.length - 1].push(typeof part === "string" ? sign(part) : part.text);
+      // At the start of a formula a sign would be taken for a prefix, and set without space.
+      const text = typeof part === "string" ? `<mo form="infix">${scene.escaped(part)}</mo>` : part.text;
+      lines[lines.length - 1].push(text);
     }
     return lines.map((line) => `<math>${row(...line)}</math>`).join(" ");
   };

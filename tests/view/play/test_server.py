@@ -335,3 +335,12 @@ def test_the_command_says_in_a_line_that_its_port_is_taken(playground):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: port {playground.port} cannot be used")
     assert done.stderr.count("\n") == 1
+
+
+def test_without_its_library_the_command_says_what_to_install():
+    code = "import sys; sys.modules['websockets'] = None; from gradloom.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "play"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: websockets is not installed: pip install 'gradloom[view]'\n"

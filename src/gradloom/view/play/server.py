@@ -280,9 +280,9 @@ class _Page:
             self._playing = False
             await self._work(self._session.reset)
         else:
-            name = "-".join(["gradloom", self._session.settings.data])
             file = await self._work(self._session.model_file)
-            head = {"type": "model", "name": f"{name}.safetensors"}
+            name = f"gradloom-{self._session.settings.data}.safetensors"
+            head = {"type": "model", "name": name}
             await self._connection.send(with_head(head, file))
         self._news.set()
 

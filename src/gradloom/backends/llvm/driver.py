@@ -22,7 +22,9 @@ from gradloom.backends.llvm import native
 from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.ir import Arithmetic, Writer, literal
 from gradloom.backends.llvm.library import library
+from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.lowering import UnsupportedError
+from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.native import aligned
 from gradloom.loom.program import Program
 from gradloom.loom.update import Plan
@@ -52,18 +54,17 @@ class _Writing:
         self.real = "double" if bits == 64 else "float"
         self.w = Writer()
 
-    def text(self) -> str:
+    def module(self) -> Module:
         """The module: `run`, which takes the fields, and `step`, which it calls."""
-        parts = []
-        for heading, lines in (
-            ("define internal i1 @step(ptr %frame, i64 %i)", self._step),
-            ("define void @run(ptr %frame)", self._run),
+        made = Module(targets.host(), self.bits)
+        for name, parameters, lines, result in (
+            ("step", ["ptr %frame", "i64 %i"], self._step, "i1"),
+            ("run", ["ptr %frame"], self._run, "void"),
         ):
             self.w = Writer()
             lines()
-            body = "\n".join(self.w.lines)
-            parts.append(f"{heading} nounwind {{\nentry:\n{body}\n}}")
-        return "\n".join(parts)
+            made.define(name, parameters, self.w, result=result)
+        return made
 
     # A field, an element
 
@@ -261,7 +262,9 @@ class _Writing:
 @functools.cache
 def _library(bits: int) -> Any:
     """The driver's machine code."""
-    return library(_Writing(bits).text(), targets.host())
+    module = Module(targets.host(), bits)
+    module.functions.append(_Writing(bits).text())
+    return library(module, module.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +318,7 @@ class Driver:
     ) -> None:
         self.program = program
         self._real: Any = np.float64 if bits == 64 else np.float32
-        code = native.code(program, bits, lanes=batch > 0)
+        code = native.code(program, bits, lanes=batch > 0, most=batch)
         template = plan.update.template if plan else program.template
         self.arena: Array = aligned(len(template), self._real)
         self.arena[:] = template

@@ -4,7 +4,10 @@ The functions take pointers alone, so that one object file serves any number of 
 kept on disk.
 """
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,44 @@ from gradloom.backends.llvm.target import Target
 from gradloom.loom.program import Program
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A function that any program may call: it is named for what it does.
+
+    Attributes:
+        parameters: types and names.
+        lines: what it does.
+        result: the type of that.
+        declared: the intrinsics that it calls.
+    """
+
+    parameters: tuple[str, ...]
+    lines: tuple[str, ...]
+    result: str
+    declared: frozenset[str]
+
+    @cached_property
+    def name(self) -> str:
+        """The digest of all that can make a difference."""
+        said = "\n".join([self.result, *self.parameters, *self.lines]).encode()
+        return f"g{hashlib.blake2b(said, digest_size=12).hexdigest()}"
+
+    def text(self, linkage: str = "") -> str:
+        """Its definition."""
+        body = "\n".join(self.lines)
+        parameters = ", ".join(self.parameters)
+        return (
+            f"define {linkage}{self.result} @{self.name}({parameters}) nounwind {{\n"
+            f"entry:\n{body}\n}}"
+        )
+
+    @property
+    def declaration(self) -> str:
+        """What a module says that only calls it."""
+        kinds = ", ".join(one.rsplit(" ", 1)[0] for one in self.parameters)
+        return f"declare {self.result} @{self.name}({kinds})"
+
+
 class Module:
     """The text of a module: kernels, each once, and what calls them.
 
@@ -40,13 +81,15 @@ class Module:
         self.target, self.bits, self.strict = target, bits, strict
         self.real = "double" if bits == 64 else "float"
         self.functions: list[str] = []
+        self.shared: dict[str, Shared] = {}
         self.declared: set[str] = set()
         self.kernels: dict[tuple[Any, ...], str] = {}
         self.outlined: dict[Hashable, str] = {}
 
     def text(self) -> str:
         """All of it."""
-        return "\n".join([*self.functions, *sorted(self.declared)])
+        shared = [one.text("internal ") for one in self.shared.values()]
+        return "\n".join([*shared, *self.functions, *sorted(self.declared)])
 
     def define(
         self,
@@ -55,16 +98,20 @@ class Module:
         writer: Writer,
         *,
         result: str = "void",
-        internal: bool = False,
     ) -> None:
         """Add a function whose lines have been written."""
-        linkage = "internal " if internal else ""
         body = "\n".join(writer.lines)
         self.functions.append(
-            f"define {linkage}{result} @{name}({', '.join(parameters)}) nounwind {{\n"
-            f"entry:\n{body}\n}}"
+            f"define {result} @{name}({', '.join(parameters)}) nounwind {{\nentry:\n{body}\n}}"
         )
         self.declared |= writer.declared
+
+    def share(self, parameters: Sequence[str], writer: Writer, result: str = "void") -> str:
+        """Add a function that is named for what it does, and return its name."""
+        one = Shared(tuple(parameters), tuple(writer.lines), result, frozenset(writer.declared))
+        self.shared.setdefault(one.name, one)
+        self.declared |= writer.declared
+        return one.name
 
     def calls(
         self,
@@ -125,9 +172,8 @@ class Module:
             self._parts(w, group.parts, spaces, tables, count, [])
             return
         inner.line("ret void")
-        name = f"group{len(self.functions)}"
         parameters = [*[f"ptr {pointer}" for pointer in names.values()], "i64 %count"]
-        self.define(name, parameters, inner, internal=True)
+        name = self.share(parameters, inner)
         given = ", ".join(f"ptr {spaces[space]}" for space in names)
         w.line(f"call void @{name}({given}, i64 {count})")
 
@@ -184,8 +230,7 @@ class Module:
     ) -> str:
         """The name of a function that is written the first time somebody asks for it."""
         if key not in self.outlined:
-            name = self.outlined[key] = f"outlined{len(self.outlined)}"
-            self.define(name, parameters, lines(), result=result, internal=True)
+            self.outlined[key] = self.share(parameters, lines(), result)
         return self.outlined[key]
 
     def _kernel(self, call: Call) -> str:
@@ -194,7 +239,6 @@ class Module:
         key = (kernel, repr(kernel.body), chosen.axis, chosen.width, chosen.rows, chosen.vectors)
         if key in self.kernels:
             return self.kernels[key]
-        name = self.kernels[key] = f"kernel{len(self.kernels)}"
         w = Writer()
         pointers = [f"%p{i}" for i in range(len(call.spaces))]
         tables = [f"%t{i}" for i in range(len(call.tables))]
@@ -205,14 +249,14 @@ class Module:
         parameters += [f"ptr readonly {t}" for t in tables]
         if kernel.laned:
             parameters.append("i64 %count")
-        self.define(name, parameters, w, internal=True)
-        return name
+        self.kernels[key] = self.share(parameters, w)
+        return self.kernels[key]
 
 
 def written(
     program: Program, lowered: Lowered, target: Target, bits: int, *, strict: bool = False
-) -> str:
-    """The text of a program's module.
+) -> Module:
+    """A program's module.
 
     Its functions: `before`, all that no lane has a say in; `lanes`, a block of lanes; `after`, what
     needs sums over lanes; and, with lanes, `chunk` and `finish` (see `Frame`).
@@ -237,4 +281,4 @@ def written(
         frame = Frame(made.real, lowered.width)
         made.define("chunk", ["ptr %frame", "ptr %block", "i64 %number"], frame.chunk())
         made.define("finish", ["ptr %frame"], frame.finish())
-    return made.text()
+    return made

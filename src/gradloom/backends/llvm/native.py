@@ -15,8 +15,8 @@ from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.elementary import FUNCTIONS
 from gradloom.backends.llvm.frame import FIELDS
 from gradloom.backends.llvm.library import Library, library
-from gradloom.backends.llvm.lowering import Lowered, UnsupportedError, lower
-from gradloom.backends.llvm.module import written
+from gradloom.backends.llvm.lowering import Lowered, UnsupportedError, block_width, lower
+from gradloom.backends.llvm.module import Module, written
 from gradloom.loom.guards import same
 from gradloom.loom.merge import merge
 from gradloom.loom.program import Body, Program
@@ -34,18 +34,21 @@ class Code:
     Attributes:
         program: what was compiled.
         lowered: as calls of kernels.
-        text: as LLVM reads it.
+        module: as LLVM reads it.
         library: as it runs.
     """
 
     program: Program
     lowered: Lowered
-    text: str
+    module: Module
     library: Library
 
 
-def code(program: Program, bits: int = 64, *, lanes: bool = False, strict: bool = False) -> Code:
-    """The machine code of a program for this machine.
+def code(
+    program: Program, bits: int = 64, *, lanes: bool = False, strict: bool = False, most: int = 0
+) -> Code:
+    """The machine code of a program for this machine; with lanes, of which there are at most so
+    many, if that is known.
 
     Raises:
         UnsupportedError: it has an operation that a user entered, or a lane depends on all lanes.
@@ -54,9 +57,13 @@ def code(program: Program, bits: int = 64, *, lanes: bool = False, strict: bool 
         _check(one.body)
     target = targets.host()
     program = roll(merge(program))
-    lowered = lower(program, target, bits, lanes=lanes)
-    text = written(program, lowered, target, bits, strict=strict)
-    return Code(program, lowered, text, library(text, target))
+    width = 0
+    if most:
+        some = -most % target.width(bits) + most
+        width = min(some, block_width(program, target, bits))
+    lowered = lower(program, target, bits, lanes=lanes, width=width)
+    module = written(program, lowered, target, bits, strict=strict)
+    return Code(program, lowered, module, library(module, target))
 
 
 def _check(body: Body) -> None:

@@ -34,6 +34,14 @@ The largest errors, in units in the last place of doubles and of floats, whateve
 
 +, -, *, /, % and sqrt, those that select or round to whole numbers, and // are exact or rounded
 correctly, as in Python. logsumexp errs by a unit or two of its largest operand or of the result.
+
+>>> from gradloom.backends.llvm.ir import Writer
+>>> writer = Writer()
+>>> FUNCTIONS["relu"](Arithmetic(writer, 1), "%x")
+'%v2'
+>>> print(*writer.lines, sep="\\n")
+%v1 = fcmp ole double %x, 0x0000000000000000
+%v2 = select i1 %v1, double 0x0000000000000000, double %x
 """
 
 import functools

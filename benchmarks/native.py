@@ -266,7 +266,8 @@ def a_node(nodes: int) -> dict[str, float]:
             reverse = adjoint(program, program.parameters)
         return graph, program, reverse
 
-    work = data.workloads.moons(max(1, round(nodes / 658)))
+    # 658 nodes a sample, and those of the penalty.
+    work = data.workloads.moons(max(1, round((nodes - 1_656) / 658)))
     rounds: list[Stages] = []
     for _ in range(max(1, min(100, 500_000 // nodes))):
         rounds.append({})

@@ -111,8 +111,7 @@ def behind(view: View, size: int, directions: int | None) -> View:
     (View(offset=12, strides=(3,), table=None), View(offset=18, strides=(12, 1), table=None))
     """
     if directions is None:
-        table = None if view.table is None else view.table + size
-        return View(view.offset + size, view.strides, table)
+        return view.moved(size)
     table = view.table
     if table is not None:
         table = size + table[..., None] * directions + np.arange(directions)

@@ -56,7 +56,7 @@ class Instruction:
 
     def moved(self, by: Iterable[int]) -> "Instruction":
         """The same so many slots further on, each view by a number of its own."""
-        out, *operands = [_further(view, one) for view, one in zip(self.views, by, strict=True)]
+        out, *operands = [view.moved(one) for view, one in zip(self.views, by, strict=True)]
         return replace(self, out=out, operands=tuple(operands))
 
     def __str__(self) -> str:
@@ -121,11 +121,6 @@ def flat(items: Iterable[Item]) -> Iterator[Instruction]:
             yield from one.expanded()
         else:
             yield one
-
-
-def _further(view: View, by: int) -> View:
-    table = None if view.table is None else view.table + by
-    return View(view.offset + by, view.strides, table)
 
 
 def _moved(one: Item, turns: int, steps: Iterator[tuple[int, ...]]) -> Item:

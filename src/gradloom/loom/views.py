@@ -32,6 +32,11 @@ class View:
     strides: tuple[int, ...]
     table: Slots | None = None
 
+    def moved(self, by: int) -> "View":
+        """The view so many slots further on."""
+        table = None if self.table is None else self.table + by
+        return View(self.offset + by, self.strides, table)
+
 
 # A shape, and a view for each list of an instruction.
 Piece: TypeAlias = tuple[tuple[int, ...], list[View]]

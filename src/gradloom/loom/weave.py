@@ -325,9 +325,9 @@ class _Weaver:
         return [
             Instruction(
                 shape,
-                _moved(target, first),
+                target.moved(first),
                 step.body,
-                tuple([_moved(v, bases[i]) for i, v in zip(step.sources, views, strict=True)]),
+                tuple([v.moved(bases[i]) for i, v in zip(step.sources, views, strict=True)]),
                 step.accumulate,
                 ordered=step.accumulate and self.strict,
             )
@@ -342,11 +342,6 @@ class _Weaver:
             self._place(nodes)
             slots = self.slot[nodes]
         return slots
-
-
-def _moved(view: View, by: int) -> View:
-    """The view so many slots further on."""
-    return View(view.offset + by, view.strides, None if view.table is None else view.table + by)
 
 
 def _apart(outputs: Nodes, laned: Flags, size: int) -> tuple[Nodes, list[Instruction]]:

@@ -9,6 +9,7 @@ An access walks over slots by strides, so all its slots move together. Slots who
 form a *unit*; a unit lives from the first call that touches it to the last.
 """
 
+import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -128,6 +129,7 @@ class _Placing:
         else:
             self.template[program.parameters] = parameters
         self.homes[OUTPUTS] = np.arange(self.outputs, len(self.template))
+        self.orders = {space: self._order(slots) for space, slots in self.homes.items()}
         self.constants = np.zeros(0)
 
     def run(self) -> Placed:
@@ -199,9 +201,7 @@ class _Placing:
         sources = self._sources(working, units, written)
         self._keep(constant, [slots for slots in sources if fixed[slots[0]]])
         for slots in sources:
-            for unit in units:
-                if unit.first <= slots[0] <= unit.last:
-                    unit.begin = -1
+            _unit_of(units, int(slots[0])).begin = -1
         work = _allocate(units)
         for use in working:
             use.place = WORKSPACE, _within(units, use.first)
@@ -212,13 +212,17 @@ class _Placing:
             copies.append(self._copy((WORKSPACE, _within(units, use.first)), source, len(slots)))
         return copies, work
 
+    def _order(self, slots: Slots) -> Slots:
+        """For each slot of the arena its place among these, or -1."""
+        order = np.full(len(self.template), -1)
+        order[slots] = np.arange(len(slots))
+        return order
+
     def _home(self, use: _Use, written: NDArray[np.bool_]) -> Place | None:
         """Where the caller has these numbers, if they lie there as they do in the arena."""
-        for space, slots in self.homes.items():
-            if space != OUTPUTS and written[use.slots].any():
+        for space, order in self.orders.items():
+            if order[use.first] < 0 or (space != OUTPUTS and written[use.slots].any()):
                 continue
-            order = np.full(len(self.template), -1)
-            order[slots] = np.arange(len(slots))
             found = order[use.slots]
             if found.min() >= 0 and (found - use.slots == found[0] - use.slots[0]).all():
                 return space, int(order[use.first])
@@ -312,9 +316,13 @@ def _units(uses: Iterable[_Use]) -> list[_Unit]:
     return found
 
 
+def _unit_of(units: Sequence[_Unit], slot: int) -> _Unit:
+    return units[bisect.bisect_right(units, slot, key=lambda unit: unit.first) - 1]
+
+
 def _within(units: Sequence[_Unit], slot: int) -> int:
     """Where a slot is, given that its unit has a place."""
-    unit = next(unit for unit in units if unit.first <= slot <= unit.last)
+    unit = _unit_of(units, slot)
     return unit.offset + slot - unit.first
 
 

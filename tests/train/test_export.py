@@ -27,13 +27,10 @@ from gradloom.errors import (
     ShapeError,
 )
 from gradloom.train.experiment import prepare, train_run
+from gradloom.train.export import export_run
 from gradloom.train.preprocess import Categories
 from gradloom.train.run import Run, load_run
 from gradloom.train.settings import Settings
-
-pytest.importorskip("llvmlite")
-
-from gradloom.train.export import export_run
 
 STRICT = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 INPUTS = [1.25, 0.5, -0.25, 2.0, 0.75]

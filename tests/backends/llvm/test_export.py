@@ -5,25 +5,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import gradloom as gl
 import workloads
+from gradloom.backends.llvm.export import Function, Written, write
+from gradloom.backends.llvm.machines import MACHINES, machine
+from gradloom.backends.llvm.objects import read_elf
+from gradloom.backends.llvm.target import host
 from gradloom.backends.numpy import Runner
 from gradloom.errors import ArgumentError
 from gradloom.loom.derivatives import gradient, hessian, jacobian
 from gradloom.loom.program import Program
 from gradloom.loom.record import record
 from gradloom.loom.weave import weave
-
-llvm = pytest.importorskip("llvmlite.binding")
-
-from gradloom.backends.llvm.export import Function, Written, write  # noqa: E402
-from gradloom.backends.llvm.machines import MACHINES, machine  # noqa: E402
-from gradloom.backends.llvm.objects import read_elf  # noqa: E402
-from gradloom.backends.llvm.target import host  # noqa: E402
 
 Array = NDArray[Any]
 GUARD = 64  # numbers behind an array that nobody may touch

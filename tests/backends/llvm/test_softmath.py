@@ -3,13 +3,12 @@
 import ctypes
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from gradloom.backends.llvm.softmath import definitions
-
-llvm = pytest.importorskip("llvmlite.binding")
 
 ONE = {
     "trunc": np.trunc,

@@ -217,7 +217,8 @@ def __getattr__(name: str) -> Any:
         library = str(missing.name).partition(".")[0]
         if library == "gradloom":
             raise
-        extra = "view" if module.startswith("gradloom.view") else "compile"
+        names = {"llvmlite": "native"}
+        extra = names.get(library, "view" if module.startswith("gradloom.view") else "compile")
         raise MissingExtraError(
             f"gradloom.{name} needs {library}, which is not installed: "
             f"pip install 'gradloom[{extra}]'"

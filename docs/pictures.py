@@ -20,7 +20,6 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 from view.browser import started  # noqa: E402 - the tests' own browser
 
-
 # Boxes are drawn for modules that are alive.
 NEURON = nn.Neuron(2, "tanh", seed=3)
 MODEL = nn.MLP(2, [16, 16, 1], "relu", seed=0)
@@ -54,17 +53,22 @@ def f(a: Value, b: Value) -> Value:
 
 def main() -> None:
     """Write the pictures."""
-    gl.draw(neuron()).save(IMAGES / "graph-neuron.svg")
-    gl.draw(moons()).save(IMAGES / "graph-moons.svg")
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as page:
         file = gl.explore(f, 0.8, -0.5, path=Path(folder) / "f.html", open=False).path
+        for name, value in (("graph-neuron", neuron()), ("graph-moons", moons())):
+            small(gl.draw(value).save(Path(folder) / f"{name}.png"), IMAGES / f"{name}.png")
         page.size(1200, 620)
         page.open(file)
         page.press(*["ARROW_RIGHT"] * 9)
         page.click("[data-key=n0]")
         shot = Path(folder) / "shot.png"
         page.screenshot(shot)
-        Image.open(shot).convert("RGB").quantize(128).save(IMAGES / "explorer.png", optimize=True)
+        small(shot, IMAGES / "explorer.png")
+
+
+def small(picture: Path, path: Path) -> None:
+    """Keep a picture in few colours."""
+    Image.open(picture).convert("RGB").quantize(128).save(path, optimize=True)
 
 
 if __name__ == "__main__":

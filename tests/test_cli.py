@@ -550,3 +550,30 @@ def test_help_names_every_option_and_default():
 def test_the_config_is_json_that_anybody_can_read(run):
     config = json.loads((run / "config.json").read_text())
     assert config["data"]["rows"] == {"train": 24, "validation": 8, "test": 8}
+
+
+# Pictures of what was learned
+
+
+def test_a_runs_network_is_drawn_to_a_file(run):
+    pytest.importorskip("py_mini_racer")
+    assert "drawn to net.svg" in succeed("draw", run, "net.svg").stdout
+    assert "neurons.0 Neuron" in Path("net.svg").read_text()
+    assert "ends otherwise" in fail("draw", run, "net.jpg")
+
+
+def test_a_row_is_explored_up_to_its_loss_or_without_a_target_to_the_output(run):
+    shop()
+    result = succeed("explore", run, "shop.csv", "--row", 2, "--out", "page.html", "--no-open")
+    assert "explorer in page.html" in result.stdout
+    page = Path("page.html").read_text()
+    assert "<title>shop.csv, row 2</title>" in page
+    assert all(f'"{label}"' in page for label in ("loss", "size", "colour=red"))
+    write("new.csv", "size,colour", "3,red")
+    succeed("explore", run, "new.csv", "--out", "new.html", "--no-open")
+    assert '"kind"' in Path("new.html").read_text()
+
+
+def test_a_row_that_does_not_exist_is_named(run):
+    shop()
+    assert "rows 1 to 40" in fail("explore", run, "shop.csv", "--row", 41, "--no-open")

@@ -327,6 +327,49 @@ def export(
 
 
 @app.command()
+def draw(
+    folder: _RunFolder,
+    out: Annotated[
+        Path, typer.Argument(metavar="PICTURE", help="An .svg, .png, .pdf or .dot file to write.")
+    ],
+) -> None:
+    """Draw a run's network as a graph of its operations, folded where it is large."""
+    run = _load(folder)
+    with extra("view"):
+        from gradloom.view.draw import draw as drawn
+    print(f"drawn to {drawn(run.model).save(out)}")
+
+
+@app.command()
+def explore(
+    *,
+    folder: _RunFolder,
+    file: _File,
+    row: Annotated[int, typer.Option(help="Which row of the file, from 1 on.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="An HTML file to write.", show_default="a temporary file")
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = True,
+) -> None:
+    """Step through the backpropagation of a run's network on one row of a table.
+
+    Leaves a page that works offline. It shows the loss if the file has the target column, else
+    what the network gives.
+    """
+    run, frame = _load(folder), _read(file)
+    with extra("view"):
+        from gradloom.view.explore import explore as explored
+        from gradloom.view.runs import row_value
+    value, notes = row_value(run, frame, row)
+    _say(notes)
+    title = f"{file.name}, row {row}"
+    page = explored(value, path=out, open=open_browser, title=title)
+    print(f"explorer in {page.path}")
+
+
+@app.command()
 def play(
     *,
     port: Annotated[

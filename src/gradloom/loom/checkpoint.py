@@ -20,6 +20,7 @@ pass. What the rest of the program reads of single turns is copied out of the wi
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -312,9 +313,9 @@ class _Recurrence:
         """The turns that do the same as the one in the middle, each so many slots further on."""
         keys, rows = [], []
         for index in range(self.turns):
-            known = [names.of(one) for some in self.turn(index) for one in some]
-            keys.append([key for key, _ in known])
-            rows.append([slot for _, begins in known for slot in begins])
+            own, begins = names.of(chain(*self.turn(index)))
+            keys.append(own)
+            rows.append(list(chain.from_iterable(begins)))
         self.middle = middle = self.turns // 2
         here = np.array(rows[middle])
         if keys[middle + 1] != keys[middle]:

@@ -50,7 +50,13 @@ def merge(program: Program) -> Program:
 def _merged(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]:
     """The items merged again and again, but for what is known to stay."""
     before = len(items)
-    parts = _distributed(_stretches(items, names, arena), names, arena)
+    if before < _MERGED:
+        return items
+    sheet = Sheet(items, names)
+    neighbours = _stretches(items, sheet, arena)
+    if len(neighbours) < before:
+        items, sheet = neighbours, Sheet(neighbours, names)
+    parts = _distributed(items, sheet, names, arena)
     if len(parts) == 1 and (parts[0].settled or len(parts[0].items) >= before):
         return parts[0].items
     found: list[Item] = []
@@ -92,11 +98,8 @@ def _can_widen(one: Item) -> TypeGuard[Instruction]:
     )
 
 
-def _stretches(items: list[Item], names: Names, arena: "_Traffic") -> list[Item]:
+def _stretches(items: list[Item], sheet: Sheet, arena: "_Traffic") -> list[Item]:
     """Neighbours that are alike and do not touch what another writes, as few instructions."""
-    if len(items) < _MERGED:
-        return items
-    sheet = Sheet(items, names)
     breaks = np.flatnonzero(np.diff(sheet.keys)) + 1
     bounds = [0, *breaks.tolist(), len(items)]
     found: list[Item] = []
@@ -137,11 +140,9 @@ class _Part(NamedTuple):
     settled: bool
 
 
-def _distributed(items: list[Item], names: Names, arena: "_Traffic") -> list[_Part]:
+def _distributed(items: list[Item], sheet: Sheet, names: Names, arena: "_Traffic") -> list[_Part]:
     """What the turns of a repeat do independently of each other moved out of it, at once."""
-    if len(items) < _MERGED:
-        return [_Part(items, settled=True)]
-    items, runs, sheet = aligned(items, names, _MERGED)
+    items, runs, sheet = aligned(items, names, _MERGED, sheet)
     found = [_Part([], settled=False)]
     done = 0
     for run in runs:

@@ -8,7 +8,7 @@ offsets go on by constants, the repeats are turns of a loop.
 It is found with a few sorts of whole arrays, in time about linear in the instructions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -39,13 +39,16 @@ class Names:
         # What is known of an object by its id; it is kept, so that no other comes to lie there.
         self._known: dict[int, tuple[int, tuple[int, ...], Item]] = {}
 
-    def of(self, item: Item) -> tuple[int, tuple[int, ...]]:
-        """The number of an instruction or a loop, and where each of its views begins."""
-        known = self._known.get(id(item))
-        if known is None:
-            known = (*(self._loop(item) if isinstance(item, Loop) else self._single(item)), item)
-            self._known[id(item)] = known
-        return known[0], known[1]
+    def of(self, items: Iterable[Item]) -> tuple[list[int], list[tuple[int, ...]]]:
+        """The number of each instruction or loop, and where each of its views begins."""
+        get, learn = self._known.get, self._learn
+        known = [get(id(item)) or learn(item) for item in items]
+        return [one[0] for one in known], [one[1] for one in known]
+
+    def _learn(self, item: Item) -> tuple[int, tuple[int, ...], Item]:
+        found = self._loop(item) if isinstance(item, Loop) else self._single(item)
+        known = self._known[id(item)] = *found, item
+        return known
 
     def number(self, key: Any) -> int:
         """The number of anything hashable."""
@@ -75,9 +78,9 @@ class Names:
         return self.number((self.kind(one), *lies)), tuple(begins)
 
     def _loop(self, loop: Loop) -> tuple[int, tuple[int, ...]]:
-        parts = [self.of(one) for one in loop.body]
-        begins = tuple([slot for _, some in parts for slot in some])
-        return self.number((loop.count, loop.steps, *[key for key, _ in parts])), begins
+        keys, begins = self.of(loop.body)
+        every = tuple(chain.from_iterable(begins))
+        return self.number((loop.count, loop.steps, *keys)), every
 
 
 class Run(NamedTuple):
@@ -108,11 +111,9 @@ class Sheet:
     def __init__(
         self, items: Sequence[Item], names: Names, tags: Sequence[tuple[Any, ...]] | None = None
     ) -> None:
-        known = [names.of(item) for item in items]
-        keys = [key for key, _ in known]
+        keys, begins = names.of(items)
         if tags is not None:
             keys = [names.number((key, some)) for key, some in zip(keys, tags, strict=True)]
-        begins = [some for _, some in known]
         self.keys = np.array(keys, dtype=np.int64)
         self.starts = np.zeros(len(items) + 1, dtype=np.int64)
         np.cumsum([len(some) for some in begins], out=self.starts[1:])
@@ -198,13 +199,15 @@ def _mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
     return total
 
 
-def aligned(items: list[Item], names: Names, least: int) -> tuple[list[Item], list[Run], Sheet]:
+def aligned(
+    items: list[Item], names: Names, least: int, sheet: Sheet | None = None
+) -> tuple[list[Item], list[Run], Sheet]:
     """The items, their repeats of at least so many turns, and the items in numbers.
 
     Where a short axis hides a repeat there is an instruction for each of its elements: such an
     axis goes over slots that move at speeds of their own, as from an input to a result.
     """
-    sheet = Sheet(items, names)
+    sheet = sheet or Sheet(items, names)
     whole = items, sheet.runs(least), sheet
     chosen = _splits(items, sheet.keys, names, least)
     if not chosen:

@@ -31,6 +31,10 @@ from gradloom.backends.llvm.target import Target
 from gradloom.loom.program import Program
 
 
+PLAIN = "nounwind optnone noinline"
+_LITTLE = 4000  # instructions of a kernel, roughly, that are worth no better code
+
+
 @dataclass(frozen=True)
 class Shared:
     """A function that any program may call: it is named for what it does.
@@ -40,17 +44,20 @@ class Shared:
         lines: what it does.
         result: the type of that.
         declared: the intrinsics that it calls.
+        plain: whether LLVM takes it as it is written. That is a third of the work, and what comes
+            out takes a tenth longer, which is well for what takes little time anyway.
     """
 
     parameters: tuple[str, ...]
     lines: tuple[str, ...]
     result: str
     declared: frozenset[str]
+    plain: bool
 
     @cached_property
     def name(self) -> str:
         """The digest of all that can make a difference."""
-        said = "\n".join([self.result, *self.parameters, *self.lines]).encode()
+        said = "\n".join([str(self.plain), self.result, *self.parameters, *self.lines]).encode()
         return f"g{hashlib.blake2b(said, digest_size=12).hexdigest()}"
 
     def text(self, linkage: str = "") -> str:
@@ -58,8 +65,8 @@ class Shared:
         body = "\n".join(self.lines)
         parameters = ", ".join(self.parameters)
         return (
-            f"define {linkage}{self.result} @{self.name}({parameters}) nounwind {{\n"
-            f"entry:\n{body}\n}}"
+            f"define {linkage}{self.result} @{self.name}({parameters}) "
+            f"{PLAIN if self.plain else 'nounwind'} {{\nentry:\n{body}\n}}"
         )
 
     @property
@@ -75,10 +82,13 @@ class Module:
     Args:
         target, bits: for which machine, with how many bits a number.
         strict: nothing is contracted.
+        quick: functions that take little time are compiled with little effort.
     """
 
-    def __init__(self, target: Target, bits: int, *, strict: bool = False) -> None:
-        self.target, self.bits, self.strict = target, bits, strict
+    def __init__(
+        self, target: Target, bits: int, *, strict: bool = False, quick: bool = False
+    ) -> None:
+        self.target, self.bits, self.strict, self.quick = target, bits, strict, quick
         self.real = "double" if bits == 64 else "float"
         self.functions: list[str] = []
         self.shared: dict[str, Shared] = {}
@@ -101,14 +111,26 @@ class Module:
     ) -> None:
         """Add a function whose lines have been written."""
         body = "\n".join(writer.lines)
+        # Calls in a row leave nothing to improve.
+        loops = any(" phi " in line for line in writer.lines)
+        marks = PLAIN if self.quick and not loops else "nounwind"
         self.functions.append(
-            f"define {result} @{name}({', '.join(parameters)}) nounwind {{\nentry:\n{body}\n}}"
+            f"define {result} @{name}({', '.join(parameters)}) {marks} {{\nentry:\n{body}\n}}"
         )
         self.declared |= writer.declared
 
-    def share(self, parameters: Sequence[str], writer: Writer, result: str = "void") -> str:
+    def share(
+        self,
+        parameters: Sequence[str],
+        writer: Writer,
+        result: str = "void",
+        *,
+        plain: bool = False,
+    ) -> str:
         """Add a function that is named for what it does, and return its name."""
-        one = Shared(tuple(parameters), tuple(writer.lines), result, frozenset(writer.declared))
+        declared = frozenset(writer.declared)
+        lines, quick = tuple(writer.lines), self.quick and plain
+        one = Shared(tuple(parameters), lines, result, declared, quick)
         self.shared.setdefault(one.name, one)
         self.declared |= writer.declared
         return one.name
@@ -230,7 +252,7 @@ class Module:
     ) -> str:
         """The name of a function that is written the first time somebody asks for it."""
         if key not in self.outlined:
-            self.outlined[key] = self.share(parameters, lines(), result)
+            self.outlined[key] = self.share(parameters, lines(), result, plain=result == "void")
         return self.outlined[key]
 
     def _kernel(self, call: Call) -> str:
@@ -249,7 +271,8 @@ class Module:
         parameters += [f"ptr readonly {t}" for t in tables]
         if kernel.laned:
             parameters.append("i64 %count")
-        self.kernels[key] = self.share(parameters, w)
+        plain = not kernel.laned and chosen.cost < _LITTLE
+        self.kernels[key] = self.share(parameters, w, plain=plain)
         return self.kernels[key]
 
 
@@ -261,7 +284,7 @@ def written(
     Its functions: `before`, all that no lane has a say in; `lanes`, a block of lanes; `after`, what
     needs sums over lanes; and, with lanes, `chunk` and `finish` (see `Frame`).
     """
-    made = Module(target, bits, strict=strict)
+    made = Module(target, bits, strict=strict, quick=True)
     spaces = {ARENA: "%arena", SUMS: "%arena", SCRATCH: "%scratch", BLOCK: "%block"}
     shared = ["ptr %arena", "ptr %scratch", "ptr %tables"]
     for name, parts in (("before", lowered.before), ("after", lowered.after)):

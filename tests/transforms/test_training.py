@@ -5,7 +5,6 @@ import random
 import signal
 from typing import Any
 
-import numpy as np
 import pytest
 
 import gradloom as gl
@@ -94,6 +93,7 @@ def test_repeated_steps_are_those_of_the_loop(backend, kind, options):
     plain = by_hand(total(other), theirs)
     first = [plain(ROWS, TARGETS) for _ in range(8)]
     assert step.repeat(8, ROWS, TARGETS) == pytest.approx(first, rel=1e-12)
+    assert (step.calls > 0) is (backend == "native")
     assert_same(ours, theirs)
     ours.lr = theirs.lr = 0.005
     assert step(ROWS, TARGETS) == pytest.approx(plain(ROWS, TARGETS), rel=1e-12)
@@ -146,6 +146,7 @@ def test_an_epoch_is_a_step_for_each_batch(backend, shuffled, kind):
         found = step.epoch(ROWS, TARGETS, batch_size=10, order=order if shuffled else None)
         assert found == pytest.approx(losses, rel=1e-12)
     assert_same(ours, theirs)
+    assert (step.calls > 0) is (backend == "native")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -167,6 +168,7 @@ def test_samples_that_take_another_branch_are_learned_as_well(backend):
         losses = [plain(ROWS[i : i + 8], TARGETS[i : i + 8]) for i in (0, 8, 16)]
         assert step.epoch(ROWS, TARGETS, batch_size=8) == pytest.approx(losses, rel=1e-9)
     assert_same(ours, theirs, 1e-10)
+    assert (step.calls > 0) is (backend == "native")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -201,6 +203,18 @@ def test_values_may_be_any_and_the_optimizer_may_have_but_some(backend):
     assert step.repeat(5, 0.3) == pytest.approx(losses, rel=1e-12)
     assert_same(ours, theirs)
     assert values[2].data == 2.0
+
+
+@native
+def test_settings_of_the_optimizer_may_change():
+    model, other = mlp(), mlp()
+    ours, theirs = SGD(model, lr=0.02), SGD(other, lr=0.02)
+    step, plain = gl.training_step(total(model), ours), by_hand(total(other), theirs)
+    for momentum in (0.0, 0.9, 0.5):
+        ours.momentum = theirs.momentum = momentum
+        losses = [plain(ROWS, TARGETS) for _ in range(3)]
+        assert step.repeat(3, ROWS, TARGETS) == pytest.approx(losses, rel=1e-12)
+        assert_same(ours, theirs)
 
 
 @native
@@ -239,7 +253,7 @@ def test_an_optimizer_with_a_rule_of_ones_own_runs_natively():
     class HeavyBall(Optimizer):
         slots = ("velocity",)
 
-        def rule(self, rates, of=None):
+        def rule(self, rates, of):  # noqa: ARG002
             (lr,) = rates
 
             def move(x, grad, velocity):

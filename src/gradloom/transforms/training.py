@@ -9,6 +9,7 @@ would make it, and recorded for the next time.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -77,8 +78,7 @@ class Batches:
         if any(len(column) != count for column in self.columns) or not count:
             sizes = [len(column) for column in self.columns]
             raise ArgumentError(f"the arrays of samples must be equally long, got {sizes}")
-        flat = [column.reshape(count, -1) for column in self.columns]
-        self.rows = np.ascontiguousarray(np.concatenate(flat, axis=1))
+        self.rows = [column.reshape(count, -1) for column in self.columns]
         self.size = min(whole("epoch: batch_size", batch_size), count)
         self.order = np.arange(count) if order is None else np.asarray(order)
         if self.order.ndim != 1 or self.order.dtype.kind not in "iu" or not len(self.order):
@@ -124,7 +124,7 @@ class TrainingStep:
         self._clip_norm = _limit("clip_norm", clip_norm)
         self._name = tree.name(loss)
         self._mapped = vmap(self._loss, backend=options.backend, dtype=options.dtype)
-        self._rule: Any = None
+        self._has_rule = has_rule(optimizer)
         self._known: dict[Any, list[Trainer]] = {}
         self._lock = threading.Lock()
 
@@ -188,7 +188,7 @@ class TrainingStep:
         """The machine code that may serve; at last what is recorded for just these numbers."""
         if not self._is_native():
             return
-        known = self._known.setdefault(arguments.key, [])
+        known = self._known.setdefault((arguments.key, settings(self.optimizer)), [])
         yield from list(known)
         path = self._loss.lookup(*data)
         if not is_loss(path):
@@ -224,9 +224,10 @@ class TrainingStep:
         """The machine code for such batches, if there is any."""
         if not self._is_native():
             return None
-        sample = batches.sample(int(batches.order[0]))
-        key = Arguments(self._loss, tuple(sample), {}).key, batches.size
+        shapes = tuple([column.shape[1:] for column in batches.columns])
+        key = shapes, batches.size, settings(self.optimizer)
         if key not in self._known:
+            sample = batches.sample(int(batches.order[0]))
             path = self._loss.lookup(*sample)
             if not is_loss(path):
                 raise RecordingError(f"{self._name} must return one value, the loss")
@@ -243,7 +244,7 @@ class TrainingStep:
     # What is common to both
 
     def _is_native(self) -> bool:
-        return self._options.chosen == "native" and has_rule(self.optimizer)
+        return self._has_rule and self._options.chosen == "native"
 
     def _native(self, path: Path, batch: int = 0) -> "Trainer | None":
         """The machine code of the steps on a path; of a batch, samples in lanes; None if there
@@ -255,10 +256,12 @@ class TrainingStep:
             assert path.graph is not None
             program = weave(path.graph, lanes=range(path.graph.inputs))
         both = adjoint(program, program.parameters)
+        slopes = both.outputs[1:]
+        both = replace(both, outputs=program.outputs)
         before = Before(self._clip_value, self._clip_norm)
         bits = DTYPES[self._options.dtype]
         try:
-            made = Trainer(both, both.outputs[1:], self.optimizer, before, bits=bits, batch=batch)
+            made = Trainer(both, slopes, self.optimizer, before, bits=bits, batch=batch)
         except (UnsupportedError, OutOfOrderError):
             return None
         made.path = path
@@ -416,6 +419,17 @@ class Trainer:
         for i, (place, value) in enumerate(self._leaves.loose):
             if place < own:
                 value.data, value.grad = (float(numbers[i]) for numbers in self._loose)
+
+
+def settings(optimizer: Optimizer) -> Any:
+    """All that its rule was made for; a rule is as good as before while this is the same."""
+    hidden = {"parameters", "steps", "_lr", *optimizer.slots}
+    found = tuple([(name, x) for name, x in vars(optimizer).items() if name not in hidden])
+    try:
+        hash(found)
+    except TypeError:
+        return repr(found)
+    return found
 
 
 def _count_rates(optimizer: Optimizer) -> int:

@@ -22,7 +22,6 @@ from gradloom.backends.llvm import native
 from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.ir import Arithmetic, Writer, literal
 from gradloom.backends.llvm.library import library
-from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.lowering import UnsupportedError
 from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.native import aligned
@@ -262,9 +261,7 @@ class _Writing:
 @functools.cache
 def _library(bits: int) -> Any:
     """The driver's machine code."""
-    module = Module(targets.host(), bits)
-    module.functions.append(_Writing(bits).text())
-    return library(module, module.target)
+    return library(_Writing(bits).module(), targets.host())
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +365,6 @@ class Driver:
         if not laned[program.inputs].all() or not laned[program.outputs].all():
             raise UnsupportedError("an input or a result has no lanes of its own")
         guards = [(s, x) for s, x in program.guards if laned[s]]
-        sums = lowered.sums
-        first = int(sums.min()) if len(sums) else 0
-        room = int(sums.max()) - first + 1 if len(sums) else 0
         inputs = len(program.inputs)
         self._sources = np.zeros(max(1, inputs), dtype=np.int64)
         self._strides = np.zeros(max(1, inputs), dtype=np.int64)
@@ -387,17 +381,13 @@ class Driver:
             "held": np.ones(batch, dtype=np.uint8),
             "guards": np.array([s for s, _ in guards], dtype=np.int32),
             "wanted": wanted.astype(self._real).astype(np.float64),
-            "sum_slots": sums.astype(np.int32),
-            "sums": aligned(room, self._real),
+            "sums": self.arena,  # there is one chunk alone, so that what is added up needs no copy
         }
         fields = {name: array.ctypes.data for name, array in kept.items()}
-        fields["sums"] -= first * self._real().itemsize
         fields |= {
             "input_count": inputs,
             "output_count": len(program.outputs),
             "guard_count": len(guards),
-            "sum_count": len(sums),
-            "sum_pitch": room,
             "chunks": 1,
         }
         frame = np.array([fields.get(name, 0) for name in frames.FIELDS], dtype=np.int64)
@@ -429,13 +419,17 @@ class Driver:
         """Put numbers into the inputs; there they stay."""
         self.arena[self.program.inputs] = inputs
 
-    def sample_from(self, rows: Array) -> None:
-        """Take samples from the rows of an array; its numbers are all inputs but the last, which is
-        the share of each sample in the loss."""
-        self._alive["rows"] = rows
-        count = rows.shape[1]
-        self._sources[:count] = rows.ctypes.data + np.arange(count) * rows.strides[1]
-        self._strides[:count] = rows.strides[0]
+    def sample_from(self, columns: Sequence[Array]) -> None:
+        """Take samples from the rows of some arrays; side by side their numbers are all inputs but
+        the last, which is the share of each sample in the loss."""
+        self._alive["columns"] = columns
+        first = 0
+        for column in columns:
+            last = first + column.shape[1]
+            ahead = np.arange(column.shape[1]) * column.strides[1]
+            self._sources[first:last] = column.ctypes.data + ahead
+            self._strides[first:last] = column.strides[0]
+            first = last
 
     def run(
         self, steps: int, rates: Sequence[Sequence[float]] = (), order: Any = None

@@ -1,6 +1,7 @@
 """Pictures of graphs."""
 
 import math
+import random
 import re
 import sys
 from pathlib import Path
@@ -43,18 +44,48 @@ def test_a_gradient_not_computed_is_a_dash() -> None:
     assert "0" not in found
 
 
-def test_it_runs_from_left_to_right_and_nothing_overlaps() -> None:
-    model = nn.MLP(3, [4, 4, 1], "relu", seed=1)
-    shapes = gl.draw(model([1.0, 2.0, 3.0]), limit=300)._found["shapes"]
-    kinds = ("result", "leaf", "parameter", "constant")
+def disjoint(drawing: Drawing) -> int:
+    """How many things are drawn, none of which lies on another."""
+    kinds = ("result", "leaf", "parameter", "constant", "fold", "op")
+    shapes = drawing._found["shapes"]
     rects = [s["rect"][:4] for s in shapes if "rect" in s and s["cls"] in kinds]
-    assert len(rects) == 70
     for i, (x, y, width, height) in enumerate(rects):
         for left, top, wide, high in rects[:i]:
             apart = x + width <= left or left + wide <= x or y + height <= top or top + high <= y
             assert apart
-    edges = [shape["curve"] for shape in shapes if shape["cls"] == "edge"]
+    return len(rects)
+
+
+def test_a_network_runs_from_left_to_right_and_nothing_overlaps() -> None:
+    model = nn.MLP(3, [4, 4, 1], "relu", seed=1)
+    drawing = gl.draw(model([1.0, 2.0, 3.0]), limit=300)
+    assert disjoint(drawing) == 96
+    edges = [s["curve"] for s in drawing._found["shapes"] if s["cls"] == "edge"]
     assert all(curve[0][0] <= curve[-1][0] for curve in edges)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("limit", [10, 40, 400])
+def test_whatever_was_computed_nothing_overlaps_and_edges_go_right(seed: int, limit: int) -> None:
+    rng = random.Random(seed)
+    pool = [Value(rng.random(), label="x" if i % 2 else "") for i in range(4)]
+    for _ in range(60):
+        a, b = rng.choice(pool), rng.choice(pool)
+        pool.append(rng.choice([a * b, a + 1.0, a - b, a.tanh(), gl.max(a, b, 0.5)]))
+    drawing = gl.draw(*pool[-3:], limit=limit)
+    disjoint(drawing)
+    edges = [s["curve"] for s in drawing._found["shapes"] if s["cls"] == "edge"]
+    assert limit < 400 or all(curve[0][0] <= curve[-1][0] for curve in edges)
+
+
+def test_what_is_named_first_stands_on_top() -> None:
+    a, b = Value(2.0, label="a"), Value(-3.0, label="b")
+    texts_at = {
+        s["text"][2]: s["text"][1]
+        for s in gl.draw((a * b + a**2).tanh() * a)._found["shapes"]
+        if "text" in s
+    }
+    assert texts_at["a"] < texts_at["b"]
 
 
 def test_boxes_contain_what_their_module_computed_and_are_titled() -> None:

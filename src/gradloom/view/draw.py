@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gradloom.core import tree
+from gradloom.core import collector, tree
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, GradloomError, NotANumberError
 from gradloom.nn.module import Module
@@ -25,7 +25,7 @@ from gradloom.view.document import document_of
 from gradloom.view.folds import folds_of
 
 _READABLE = 70  # things to look at in one picture
-_AT_A_GLANCE = 50_000  # nodes; a notebook need not wait for the picture of more
+_AT_A_GLANCE = 20_000  # nodes; a notebook need not wait for the picture of more
 
 
 class Drawing:
@@ -135,6 +135,7 @@ def draw(*what: Any, limit: int = _READABLE) -> Drawing:
     return Drawing(layout.picture(graph_document(values), limit, numbers=True))
 
 
+@collector.paused()
 def graph_document(values: Sequence[Value]) -> dict[str, Any]:
     """The folded document of the graph below some values."""
     diagram = diagram_of(values)

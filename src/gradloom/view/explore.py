@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from gradloom.core import ops, tree
+from gradloom.core import collector, ops, tree
 from gradloom.core.table import OPS
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, NotANumberError
@@ -144,12 +144,14 @@ def css_of_page() -> str:
     )
 
 
+@collector.paused()
 def _boxed(value: Value) -> Diagram:
     diagram = diagram_of([value])
     put_in_boxes(diagram)
     return diagram
 
 
+@collector.paused()
 def _document(diagram: Diagram) -> dict[str, Any]:
     """All that the page needs to know of a graph of scalars, which has its boxes."""
     document = document_of(diagram, folds_of(diagram))

@@ -183,8 +183,13 @@ const scene = {};
       Object.assign(unit, measure(unit.content, numbers));
     }
     const plan = planned(view);
+    const boxed = (child) => (child[0] === "b" ? plan[Number(child.slice(1)) + 1] : null);
+    const isNamed = (child) => {
+      const { node } = child[0] === "u" ? view.units[Number(child.slice(1))] : {};
+      return node !== undefined && doc.kinds[node] !== "r" && doc.labels[node] !== "";
+    };
     for (let box = view.boxes.length - 1; box >= -1; box--) {
-      arrange(plan[box + 1], (child) => (child[0] === "b" ? plan[Number(child.slice(1)) + 1] : null), view);
+      arrange(plan[box + 1], boxed, view, isNamed);
       if (box < 0) continue;
       const title = doc.folds[view.boxes[box].fold].title.length * CHAR + 16;
       plan[box + 1].width = Math.max(plan[box + 1].width, title);
@@ -236,7 +241,7 @@ const scene = {};
   };
 
   // Lay one box out by itself: where its children are, and its width and height.
-  const arrange = (inner, boxed, view) => {
+  const arrange = (inner, boxed, view, isNamed) => {
     const unitSize = (unit) => ({ width: unit.front + unit.width, height: unit.height });
     const size = (child) => boxed(child) || unitSize(view.units[Number(child.slice(1))]);
     if (!inner.links.size) {
@@ -255,7 +260,9 @@ const scene = {};
       graph.setEdge(...key.split(" "), { weight: 1 + Math.log2(count) });
     }
     dagre.layout(graph);
-    const flip = isUpsideDown(graph, inner) ? -1 : 1;
+    const children = inner.children.map(([child]) => child);
+    const order = disorder(graph, children.filter(isNamed)) || disorder(graph, children);
+    const flip = order < 0 ? -1 : 1;
     const columns = new Map();
     const place = (child) => {
       const { x, y, width, height } = graph.node(child);
@@ -313,21 +320,17 @@ const scene = {};
     inner.height = y + row + bottom;
   };
 
-  // Whether what comes first in the program came out lower, in most columns.
-  const isUpsideDown = (graph, inner) => {
+  // Below 0 if what comes first in the program mostly came out lower in its column.
+  const disorder = (graph, children) => {
     let signs = 0;
-    let first = 0;
     const last = new Map();
-    for (const [child] of inner.children) {
+    for (const child of children) {
       const { x, y } = graph.node(child);
       const column = Math.round(x);
-      if (last.has(column)) {
-        signs += Math.sign(y - last.get(column));
-        first ||= signs;
-      }
+      if (last.has(column)) signs += Math.sign(y - last.get(column));
       last.set(column, y);
     }
-    return signs < 0 || (signs === 0 && first < 0);
+    return signs;
   };
 
   // From places inside each box to places on the whole plane.

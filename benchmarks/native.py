@@ -200,8 +200,11 @@ def show_bars(case: str, cases: dict[str, dict[str, dict[str, Any]]]) -> None:
         factor, extra = BARS[case]
         bar = factor * us[LIMIT_OF_ALL] + extra
         print(f"{OURS}: {us[OURS]:,.2f} µs, {_bar(us[OURS], bar)}")
-    ahead = [name for name in RIVALS if name in us and us[name] <= us[OURS]]
-    print(f"{OURS}: {'BEHIND ' + ', '.join(ahead) if ahead else 'ahead of all others'}")
+    rivals = [name for name in RIVALS if name in us]
+    behind = [name for name in rivals if us[name] <= us[OURS]]
+    if rivals:
+        words = f"BEHIND {', '.join(behind)}" if behind else f"ahead of {', '.join(rivals)}"
+        print(f"{OURS}: {words}")
     one = cases.get("gpt", {}).get("1", {}).get(OURS, {}).get("us")
     if case == "gpt16" and one:
         gain = one / us[OURS]

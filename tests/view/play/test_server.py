@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
+from itertools import pairwise
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
@@ -156,18 +157,29 @@ def test_steps_pause_and_reset(playground):
         assert tab.frame(updates=0)["epochs"] == 0
 
 
-@pytest.mark.parametrize("speed", ["slow", "fast"])
-def test_a_playing_network_goes_on_by_itself(playground, speed):
+@pytest.mark.parametrize(("speed", "batch"), [("slow", 1), ("normal", 1000)])
+def test_a_playing_network_is_shown_after_each_update_or_epoch(playground, speed, batch):
     with page(playground) as tab:
-        tab.ask(count=40, speed=speed)
+        tab.ask(count=40, batch=batch, speed=speed)
         tab.send(do="play")
-        first = tab.frame(playing=True)["updates"]
-        second = tab.frame(playing=True)["updates"]
-        assert second == first + 1 if speed == "slow" else second > first + 1
+        seen = [tab.frame(playing=True)["updates"] for _ in range(4)]
+        assert {later - earlier for earlier, later in pairwise(seen)} == {1}
         tab.send(do="pause")
         last = tab.frame(playing=False)["updates"]
         tab.send(do="step")
         assert tab.frame(updates=last + 1)
+
+
+def test_a_fast_network_is_shown_after_as_much_as_it_can_do(playground):
+    with page(playground) as tab:
+        tab.ask(count=40, batch=1000, speed="fast")
+        tab.send(do="play")
+        seen = 0
+        for _ in range(200):
+            before, seen = seen, tab.frame(playing=True)["epochs"]
+            if seen > before + 1:
+                break
+        assert seen > before + 1
 
 
 def test_the_model_comes_as_a_file(playground, tmp_path):
@@ -298,6 +310,17 @@ def test_closing_ends_pages_and_may_be_done_twice():
     running.wait()
     with pytest.raises(ConnectionRefusedError):
         get(running, "/")
+
+
+def test_closing_while_pages_learn_disturbs_none_of_them(caplog):
+    for _ in range(5):
+        with Playground(0) as running, page(running) as one, page(running) as two:
+            for tab in (one, two):
+                tab.ask(speed="fast", count=40)
+                tab.send(do="play")
+                tab.frame(playing=True)
+            running.close()
+    assert caplog.text == ""
 
 
 def test_play_opens_the_browser_at_its_address(monkeypatch):

@@ -39,7 +39,7 @@ _LOGGER = logging.getLogger(__name__)
 PORT = 8737
 _PAGES = 32  # open at once
 _MESSAGE = 1 << 17  # bytes of the longest message that a page may send
-_TURN = 0.025  # seconds that a network learns before it is drawn
+_TURN = 0.025  # seconds that the networks of all pages learn before they are drawn
 _PICTURE = 1 / 30  # seconds from one picture to the next; of single updates, ten times as long
 
 _TYPES = {
@@ -124,6 +124,7 @@ class Playground:
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self._pages: set[_Page] = set()
+        self._talks: set[asyncio.Task[Any]] = set()
         with ThreadPoolExecutor(1, "gradloom play: learning") as self._pool:
             try:
                 server = await self._listen()
@@ -136,6 +137,8 @@ class Playground:
             self._ready.set()
             async with server:
                 await self._end.wait()
+            if self._talks:  # they need the thread a moment longer than their sockets
+                await asyncio.wait(self._talks)
 
     async def _listen(self) -> Server:
         """The server, on the port that is wanted; where none is, on ours or any that is free."""
@@ -174,8 +177,12 @@ class Playground:
         return _response(200, content, _TYPES[suffix])
 
     async def _talk(self, connection: ServerConnection) -> None:
-        page = _Page(connection, self._pool)
+        page = _Page(connection, self._pool, self._pages)
+        talk = asyncio.current_task()
+        assert talk is not None
         self._pages.add(page)
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
         try:
             await page.run()
         except ConnectionClosed:
@@ -216,9 +223,12 @@ class _Page:
 
     _session: Session
 
-    def __init__(self, connection: ServerConnection, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, connection: ServerConnection, pool: ThreadPoolExecutor, pages: "set[_Page]"
+    ) -> None:
         self._connection = connection
         self._pool = pool
+        self._pages = pages  # all that are open, which share the time
         self._playing = False
         self._news = asyncio.Event()  # something is to be drawn, or learned
 
@@ -308,7 +318,8 @@ class _Page:
         if speed == "slow":
             self._session.step()
         else:
-            self._session.run(_TURN, epochs=1 if speed == "normal" else None)
+            turn = _TURN / max(1, len(self._pages))
+            self._session.run(turn, epochs=1 if speed == "normal" else None)
 
     async def _work(self, function: Any, *arguments: Any) -> Any:
         """What a function returns that runs in the thread where all networks learn."""

@@ -9,6 +9,7 @@ that it has one after another, and says by its result whether one was right.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from gradloom.backends.llvm.memory import (
     place,
 )
 from gradloom.backends.llvm.module import Module
+from gradloom.backends.llvm.narrow import narrowed
 from gradloom.backends.llvm.objects import read_elf
 from gradloom.backends.llvm.softmath import definitions
 from gradloom.errors import ArgumentError
@@ -107,7 +109,9 @@ def write(
         workspaces.append(max(each.workspace for each in placed))
     if passed:
         made.functions.append(_constant(f"{functions[0].name}_parameters", parameters, made, True))
-    text = made.text().replace(" nounwind {", " #0 {")
+    text = re.sub(r"\) nounwind[ a-z]* \{", ") #0 {", made.text())
+    if machine.narrow:
+        text = narrowed(text)
     # Without this a loop that fills or copies would become a call of the C library.
     size = "optsize " if machine.small else ""
     text += f'\nattributes #0 = {{ nounwind {size}"no-builtins" }}\n'

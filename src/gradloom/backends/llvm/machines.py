@@ -29,6 +29,11 @@ class Machine:
     pic: bool = False
     small: bool = False
 
+    @property
+    def narrow(self) -> bool:
+        """Whether addresses have 32 bits."""
+        return self.target.triple.startswith(("thumb", "riscv32", "wasm32"))
+
     def target_for(self, bits: int) -> Target:
         """The target for numbers of so many bits: without an instruction for them none is fused."""
         if bits <= self.real:

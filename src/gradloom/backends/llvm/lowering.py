@@ -252,17 +252,23 @@ class _Lowering:
         first = np.full(size, np.iinfo(np.int64).max)  # when something is first written there
         first[self.program.inputs] = first[self.program.parameters] = -1
         outs = [member.slots(0) for member in members]
-        for member, out in zip(members, outs, strict=True):
-            times = np.broadcast_to(member.times(), out.shape)
+        total = sum(map(_duration, self.program.instructions))
+        # All lanes are run between what is before and after them.
+        whens = [
+            member.times() + (BEFORE, LANES, AFTER).index(phase) * total
+            for member, phase in zip(members, phases, strict=True)
+        ]
+        for when, out in zip(whens, outs, strict=True):
+            times = np.broadcast_to(when, out.shape)
             np.minimum.at(first, out.reshape(-1), times.reshape(-1))
         found: list[str | float | None] = []
         fill = np.zeros(size, dtype=bool)
-        for member, phase, out in zip(members, phases, outs, strict=True):
+        for member, phase, out, when in zip(members, phases, outs, whens, strict=True):
             one = member.one
             if not one.accumulate:
                 found.append(None)
                 continue
-            mine = first[out] == member.times()
+            mine = first[out] == when
             summed = phase == LANES and bool(self.sums[out].any())
             plain = one.out.table is None and injective(one.out, one.shape)
             start = self._common(out) if plain and not summed and mine.all() else None

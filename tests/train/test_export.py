@@ -5,6 +5,7 @@ apt-get install qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-riscv6
 libc6-dev-riscv64-cross gcc-arm-none-eabi libnewlib-arm-none-eabi
 """
 
+import doctest
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ import pytest
 
 import gradloom as gl
 from gradloom import nn
+from gradloom.backends.llvm.machines import MACHINES
 from gradloom.errors import (
     ArgumentError,
     NotANumberError,
@@ -206,6 +208,22 @@ def test_an_object_needs_nothing_but_itself(tmp_path: Path) -> None:
     assert lines == []
     sizes = subprocess.run(["nm", str(files[0])], capture_output=True, text=True, check=True).stdout
     assert not re.search(r" [bBdDC] ", sizes)  # nothing that could be written
+
+
+@needs("gcc")
+def test_a_mapped_function_takes_a_batch(tmp_path: Path) -> None:
+    def payoff(path: Any, rate: Any) -> Any:
+        spot = path[0]
+        for shock in path[1:]:
+            spot = spot * gl.exp(0.1 * shock + rate)
+        return gl.relu(spot - 1.0)
+
+    paths = np.random.default_rng(0).standard_normal((16, 6)) + 1.0
+    f = gl.vmap(payoff, in_axes=(0, None))
+    files = gl.export(f, tmp_path / "payoff.o", args=[paths, 0.01])
+    code = program("payoff", [*paths.ravel().tolist(), 0.01])
+    found = compiled_and_run(["gcc", "-std=c99"], code, files)
+    np.testing.assert_allclose(found, [0, *f(paths, 0.01)], rtol=1e-13)
 
 
 # WebAssembly
@@ -420,6 +438,19 @@ def test_the_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
         gl.export(network, path, "cortex-m4", args=[[1.0, 2.0, 3.0, 4.0]], name="net")
     one, two = ((tmp_path / f"{name}.a").read_bytes() for name in ("one", "two"))
     assert one.replace(b"one.o", b"two.o") == two
+
+
+def test_the_page_on_export_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    results = doctest.testfile(str(page), module_relative=False)
+    assert results.attempted > 4
+    assert results.failed == 0
+    text = page.read_text(encoding="utf-8")
+    for name in MACHINES:
+        assert name.removeprefix("cortex") in text
+    for name in MACHINES:
+        assert name.removeprefix("cortex") in (gl.export.__doc__ or "")
 
 
 # What is refused

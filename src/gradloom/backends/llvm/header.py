@@ -209,7 +209,7 @@ def _prototypes(interface: Interface, big: str) -> Iterator[str]:
     numbers = [f"  parameters  {big}_PARAMETERS numbers"] if interface.parameters else []
     inputs = [f"  inputs      {big}_INPUTS numbers:", *_listed("inputs", interface.inputs)]
     room = "  workspace   {} numbers of room; may be null if that is 0"
-    lines = [f"{name}: the value.", "", *inputs, *numbers]
+    lines = [f"{name}: the result.", "", *inputs, *numbers]
     lines += [f"  outputs     {big}_OUTPUTS numbers:", *_listed("outputs", interface.outputs)]
     lines += [room.format(f"{big}_WORKSPACE"), *_result(interface)]
     yield _comment(lines)

@@ -209,7 +209,8 @@ def test_values_may_be_any_and_the_optimizer_may_have_but_some(backend):
 def test_settings_of_the_optimizer_may_change():
     model, other = mlp(), mlp()
     ours, theirs = SGD(model, lr=0.02), SGD(other, lr=0.02)
-    step, plain = gl.training_step(total(model), ours), by_hand(total(other), theirs)
+    step = gl.training_step(total(model), ours, backend="native")
+    plain = by_hand(total(other), theirs)
     for momentum in (0.0, 0.9, 0.5):
         ours.momentum = theirs.momentum = momentum
         losses = [plain(ROWS, TARGETS) for _ in range(3)]
@@ -221,7 +222,8 @@ def test_settings_of_the_optimizer_may_change():
 def test_parameters_and_memory_that_move_are_followed():
     model, other = mlp(), mlp()
     ours, theirs = Adam(model, lr=0.02), Adam(other, lr=0.02)
-    step, plain = gl.training_step(total(model), ours), by_hand(total(other), theirs)
+    step = gl.training_step(total(model), ours, backend="native")
+    plain = by_hand(total(other), theirs)
     for action in (
         lambda: None,
         lambda: [net.layers[0].pack() for net in (model, other)],
@@ -253,7 +255,7 @@ def test_an_optimizer_with_a_rule_of_ones_own_runs_natively():
     class HeavyBall(Optimizer):
         slots = ("velocity",)
 
-        def rule(self, rates, of):  # noqa: ARG002
+        def rule(self, rates, of=None):  # noqa: ARG002 - no roots here
             (lr,) = rates
 
             def move(x, grad, velocity):
@@ -264,7 +266,8 @@ def test_an_optimizer_with_a_rule_of_ones_own_runs_natively():
 
     model, other = mlp(), mlp()
     ours, theirs = HeavyBall(model, lr=0.02), HeavyBall(other, lr=0.02)
-    step, plain = gl.training_step(total(model), ours), by_hand(total(other), theirs)
+    step = gl.training_step(total(model), ours, backend="native")
+    plain = by_hand(total(other), theirs)
     losses = [plain(ROWS, TARGETS) for _ in range(3)]
     assert step.repeat(3, ROWS, TARGETS) == pytest.approx(losses, rel=1e-12)
     assert step.calls > 0
@@ -274,23 +277,24 @@ def test_an_optimizer_with_a_rule_of_ones_own_runs_natively():
 @native
 def test_a_thousand_steps_are_few_calls():
     model = mlp()
-    step = gl.training_step(total(model), SGD(model, lr=1e-3))
+    step = gl.training_step(total(model), SGD(model, lr=1e-3), backend="native")
     step.repeat(10, ROWS, TARGETS)
     before = step.calls
     step.repeat(100, ROWS, TARGETS)
-    assert step.calls - before <= 2
-    epoch = gl.training_step(lambda row, t: mse(model(row), t), SGD(model, lr=1e-3))
+    assert 1 <= step.calls - before <= 2
+    optimizer = SGD(model, lr=1e-3)
+    epoch = gl.training_step(lambda row, t: mse(model(row), t), optimizer, backend="native")
     epoch.epoch(ROWS, TARGETS, batch_size=2)
     before = epoch.calls
     epoch.epoch(ROWS, TARGETS, batch_size=2)
-    assert epoch.calls - before <= 2
+    assert 1 <= epoch.calls - before <= 2
 
 
 @native
 def test_steps_in_float32_are_near_those_in_float64():
     model, other = mlp(), mlp()
     small = gl.training_step(total(model), Adam(model, lr=0.01), dtype="float32")
-    large = gl.training_step(total(other), Adam(other, lr=0.01))
+    large = gl.training_step(total(other), Adam(other, lr=0.01), backend="native")
     assert small.repeat(50, ROWS, TARGETS) == pytest.approx(
         large.repeat(50, ROWS, TARGETS), rel=1e-4
     )
@@ -300,7 +304,7 @@ def test_steps_in_float32_are_near_those_in_float64():
 def test_ctrl_c_keeps_the_steps_that_were_made(monkeypatch):
     model, other = mlp(), mlp()
     ours, theirs = Adam(model, lr=0.02), Adam(other, lr=0.02)
-    step = gl.training_step(total(model), ours)
+    step = gl.training_step(total(model), ours, backend="native")
     run, made = training.Trainer.run, []
 
     def interrupted(self, steps, *more, **options):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
+from time import perf_counter
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -32,11 +33,13 @@ from gradloom.loom.graph import Graph
 from gradloom.loom.guards import Site
 from gradloom.loom.program import Program
 from gradloom.loom.record import Recording
+from gradloom.loom.update import Before, OutOfOrderError
 from gradloom.loom.weave import weave
 from gradloom.nn import Module, Parameter
-from gradloom.train.engine import CannotCompileError, Engine, Task
+from gradloom.train.engine import CannotCompileError, Engine, Task, Update
 from gradloom.train.engine import plain as plain_output
 from gradloom.train.samples import Output, Row, Samples, Target
+from gradloom.transforms.training import Trainer, settings
 
 Array: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]
@@ -57,6 +60,7 @@ class Lanes:
         row, target: the first sample.
 
     Attributes:
+        ways: what is recorded.
         leaves: the parameters and behind them the other Values that the function reads.
         seen: the digests of all ways that were recorded.
 
@@ -74,7 +78,7 @@ class Lanes:
         self._first, self._structure = tree.flatten((row, target))
         raw = [*row, *(target if isinstance(target, list) else [target])]
         self._kinds = [int if isinstance(number, int) else float for number in raw]
-        self._ways: list[_Way] = []
+        self.ways: list[_Way] = []
         way = self._record(self._first)
         if self._record(self._first).digest != way.digest:
             raise CannotCompileError("the model, loss or penalty draws random numbers, or counts")
@@ -95,20 +99,20 @@ class Lanes:
             moved: whether nothing but the parameters can have changed since the last time.
         """
         way = self._record(self._first)
-        if any(way.digest == known.digest for known in self._ways):
+        if any(way.digest == known.digest for known in self.ways):
             return
-        if any(way.decisions == known.decisions for known in self._ways):
+        if any(way.decisions == known.decisions for known in self.ways):
             if moved:
                 raise CannotCompileError(
                     "the model, loss or penalty reads plain numbers that change with the updates"
                 )
-            self._ways.clear()
+            self.ways.clear()
             self.seen.clear()
         self._keep(way)
 
     def _run(self, columns: Array, numbers: Array, share: float | None) -> tuple[Array, Array]:
-        if len(self._ways) == 1:  # in the hope that all samples take it
-            groups = [(self._ways[0], np.arange(columns.shape[1]))]
+        if len(self.ways) == 1:  # in the hope that all samples take it
+            groups = [(self.ways[0], np.arange(columns.shape[1]))]
             done = self._blocks(groups, columns, numbers, share, sure=False)
             if done is not None:
                 return done
@@ -155,9 +159,9 @@ class Lanes:
         left = np.arange(columns.shape[1])
         tried = 0
         while len(left):
-            if tried == len(self._ways):
+            if tried == len(self.ways):
                 self._keep(self._record(columns[:, left[0]].tolist()))
-            way, tried = self._ways[tried], tried + 1
+            way, tried = self.ways[tried], tried + 1
             held = way.holds(columns[:, left], self._at(way, numbers))
             if held.any():
                 groups.append((way, left[held]))
@@ -184,10 +188,8 @@ class Lanes:
     def _keep(self, way: "_Way") -> None:
         """Takes a new way up, if it is not one too many and gives the plain engine's numbers."""
         if len(self.seen | {way.digest}) > _WAYS:
-            raise CannotCompileError(
-                f"samples take more than {_WAYS} ways{way.parting(self._ways)}"
-            )
-        if any(way.outputs != known.outputs for known in self._ways):
+            raise CannotCompileError(f"samples take more than {_WAYS} ways{way.parting(self.ways)}")
+        if any(way.outputs != known.outputs for known in self.ways):
             raise CannotCompileError("samples give outputs of different sizes")
         sample = np.array(way.sample)[:, None]
         at = np.array([self.leaves[place].data for place in way.order])
@@ -200,7 +202,7 @@ class Lanes:
                 f"{wanted[0]:.12g}"
             )
         self.seen.add(way.digest)
-        self._ways.append(way)
+        self.ways.append(way)
 
 
 class _Way:
@@ -239,7 +241,7 @@ class _Way:
         return weave(self._graph, lanes=range(self._graph.inputs))
 
     @cached_property
-    def _backward(self) -> tuple[Program, Places]:
+    def backward(self) -> tuple[Program, Places]:
         """The program with its adjoint by the loss, and where that leaves the gradient."""
         program = self._forward
         both = adjoint(replace(program, outputs=program.outputs[:1]), program.parameters)
@@ -274,7 +276,7 @@ class _Way:
                 inputs = [*columns, share * count]
         results = runner.run(inputs, numbers)
         if share is not None:
-            self.gradient = runner.read_shared(self._backward[1])
+            self.gradient = runner.read_shared(self.backward[1])
         return results[:, :count], runner.holds()[:count]
 
     def holds(self, columns: Array, numbers: Array) -> NDArray[np.bool_]:
@@ -299,7 +301,7 @@ class _Way:
             if len(self._runners) == _RUNNERS:
                 del self._runners[next(iter(self._runners))]  # the one that has rested longest
             if backward not in self._makers:
-                program = self._backward[0] if backward else self._forward
+                program = self.backward[0] if backward else self._forward
                 self._makers[backward] = maker(program, Options(), lanes=True)
             runner = self._makers[backward](lanes)
         self._runners[backward, lanes] = runner
@@ -318,6 +320,7 @@ class CompiledEngine(Engine):
     def __init__(self, task: Task) -> None:
         self._task = task
         self._columns = _columns(task.samples)
+        self._trainer: tuple[Any, Trainer | None] = None, None
         self._steps = 0
         self._moves = -1
         self._numbers = self._grads = np.empty(0)
@@ -345,10 +348,80 @@ class CompiledEngine(Engine):
         for lanes in self._recorded:
             lanes.look_again(moved=False)
 
-    def learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
+    def rush(
+        self,
+        order: Sequence[int],
+        batch_size: int,
+        clipping: tuple[float | None, float | None],
+        schedule: Callable[[int], float] | None,
+        outputs: list[Output],
+    ) -> list[Update]:
+        self._look_after_first()
+        self._home()  # all parameters side by side
+        trainer = self._trainer_for(min(batch_size, len(self._columns.T)), clipping)
+        if trainer is None:
+            return []
+        steps = trainer.pace.steps(-(-len(order) // batch_size)) if self._steps else 1
+        order = order[: steps * batch_size]
+        started = perf_counter()
+        trainer.driver.sample_from([self._columns.T])
+        made, losses, norms, results = trainer.run(steps, order, schedule=schedule)
+        trainer.pace.took(made, perf_counter() - started)
+        self._steps += made
+        sizes = [min(batch_size, len(order) - i * batch_size) for i in range(made)]
+        rows = len(results) // len(order)
+        end = 0
+        for size in sizes:
+            begin, end = end, end + rows * size
+            outputs += self._plain(results[begin:end].reshape(rows, size))
+        figures = zip(sizes, losses.tolist(), norms.tolist(), strict=False)
+        return [Update(*figure) for figure in figures]
+
+    def _trainer_for(
+        self, batch_size: int, clipping: tuple[float | None, float | None]
+    ) -> Trainer | None:
+        """What makes many updates at once; None where samples or the penalty may part, or where
+        there is more to do than it does."""
+        optimizer = self._task.optimizer
+        lone = all(len(lanes.seen) == len(lanes.ways) == 1 for lanes in self._recorded)
+        bare = all(len(lanes.leaves) == len(optimizer.parameters) for lanes in self._recorded)
+        if not (self._packed and lone and bare) or Options().chosen != "native":
+            return None
+        ways = [lanes.ways[0] for lanes in self._recorded]
+        key = [way.digest for way in ways], batch_size, clipping, settings(optimizer)
+        if self._trainer[0] != key:
+            self._trainer = key, self._make_trainer(ways, batch_size, clipping)
+        return self._trainer[1]
+
+    def _make_trainer(
+        self, ways: "list[_Way]", batch_size: int, clipping: tuple[float | None, float | None]
+    ) -> Trainer | None:
+        from gradloom.backends.llvm.lowering import UnsupportedError
+
+        before = Before(*clipping, measured=True)
+        if len(ways) == 2:
+            program, slopes = ways[1].backward
+            if ways[1].decisions:
+                return None
+            template = program.template.copy()
+            template[program.inputs[-1]] = 1.0  # the share of the penalty in what is minimised
+            program = replace(program, template=template)
+            before = replace(before, penalty=program, slopes=slopes, places=ways[1].order)
+        try:
+            return Trainer(
+                *ways[0].backward, self._task.optimizer, before, batch=batch_size, finite=True
+            )
+        except (UnsupportedError, OutOfOrderError):
+            return None
+
+    def _look_after_first(self) -> None:
+        """See whether the first update has changed anything but the parameters."""
         if self._steps == 1:
             for lanes in self._recorded:
                 lanes.look_again(moved=True)
+
+    def learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
+        self._look_after_first()
         numbers, grads = self._home()
         columns = self._columns[:, batch]
         found, gradient = self._samples.differentiate(columns, numbers, 1 / len(batch))
@@ -434,9 +507,10 @@ _NOTHING = np.zeros((2, 1))  # the one sample of a function that does not look a
 
 
 def _columns(samples: Samples) -> Array:
-    """A column a sample: the numbers of its row, then those of its target."""
+    """A column a sample: the numbers of its row, then those of its target. A sample lies in one
+    place, since it is taken as a whole."""
     rows, targets = (np.array(part, dtype=np.float64) for part in samples)
-    return np.ascontiguousarray(np.column_stack([rows, targets]).T)
+    return np.ascontiguousarray(np.column_stack([rows, targets])).T
 
 
 def _norm(grads: Array) -> float:

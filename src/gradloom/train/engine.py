@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from gradloom.core import value
 from gradloom.core.value import Value
@@ -58,6 +58,14 @@ class Task:
         return self.loss(output, target), output
 
 
+class Update(NamedTuple):
+    """How many samples an update was for, the sum of their losses, and the gradient's norm."""
+
+    size: int
+    losses: float
+    norm: float
+
+
 class Engine(ABC):
     """What the training loop asks of an engine."""
 
@@ -86,6 +94,29 @@ class Engine(ABC):
     @abstractmethod
     def step(self) -> None:
         """One step of the optimizer."""
+
+    def rush(  # only some can
+        self,
+        order: Sequence[int],  # noqa: ARG002
+        batch_size: int,  # noqa: ARG002
+        clipping: tuple[float | None, float | None],  # noqa: ARG002
+        schedule: Callable[[int], float] | None,  # noqa: ARG002
+        outputs: list[Output],  # noqa: ARG002
+    ) -> list[Update]:
+        """Makes many updates at once: gradients, clipping, steps.
+
+        Args:
+            order: the positions of the samples that are left.
+            batch_size: how many an update takes; the last may have fewer.
+            clipping: the bounds of the gradient's entries and of its norm.
+            schedule: the learning rate for each of these updates, counted from 0.
+            outputs: where to append the model's outputs.
+
+        Returns:
+            What was done, for one update after another; none where `learn` and the others must do
+            the next one.
+        """
+        return []
 
     @abstractmethod
     def judge(self, samples: Samples) -> tuple[float, list[Output]]:

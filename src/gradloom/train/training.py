@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
+from gradloom.backends.interrupt import patient_interrupt
 from gradloom.core.value import Value
 from gradloom.errors import AnomalyError, ArgumentError, DataError, GradloomError
 from gradloom.nn.checks import whole
@@ -21,13 +22,14 @@ from gradloom.train.engine import (
     EagerEngine,
     Engine,
     Task,
+    Update,
     fall_back,
     find_engine,
 )
 from gradloom.train.files import read_json, write_json
 from gradloom.train.history import History, Record
-from gradloom.backends.interrupt import patient_interrupt
 from gradloom.train.metrics import Score
+from gradloom.train.progress import ProgressBar
 from gradloom.train.samples import Output, Samples, Target
 
 T = TypeVar("T")
@@ -82,6 +84,9 @@ class Training:
         # Whether code that is not ours runs between updates, and may change what the model reads.
         guests = [*self._callbacks, *metrics.values(), task.optimizer, schedule]
         self._foreign = any(guest is not None and not _is_ours(guest) for guest in guests)
+        # Whether one of them is to see each update before the next.
+        blind = Callback.on_batch, ProgressBar.on_batch
+        self._watched = any(type(guest).on_batch not in blind for guest in self._callbacks)
 
     @property
     def epoch(self) -> int:
@@ -167,12 +172,14 @@ class Training:
         if self._foreign or self.epoch.bit_count() <= 1:  # if not, ever more rarely
             self._work(lambda engine: engine.look_again())
         losses = norms = 0.0
-        for first in range(0, self.size, self._batch_size):
-            batch = order[first : first + self._batch_size]
-            losses += self._learn(batch, outputs)
-            norms += self._update(losses)
-            for callback in self._callbacks:
-                callback.on_batch(self, len(batch), losses / len(outputs))
+        done = 0
+        while done < self.size:
+            for made in self._rush(order[done:], outputs) or [self._learn(order, done, outputs)]:
+                done += made.size
+                losses += made.losses
+                norms += made.norm
+                for callback in self._callbacks:
+                    callback.on_batch(self, made.size, losses / done)
             after_batch()
         record: Record = {"epoch": self.epoch + 1}
         targets = self._task.samples[1]
@@ -187,9 +194,28 @@ class Training:
         record["seconds"] = perf_counter() - started
         return record
 
-    def _learn(self, batch: Sequence[int], outputs: list[Output]) -> float:
-        """The sum of the batch's losses; leaves the gradient, appends the outputs."""
-        return self._work(lambda engine: engine.learn(batch, outputs))
+    def _rush(self, order: Sequence[int], outputs: list[Output]) -> list[Update]:
+        """Many updates at once, if the engine can; but one where somebody watches each."""
+        if self._watched:
+            order = order[: self._batch_size]
+        base, begun, schedule = self._base_rate, self._updates, self._schedule
+        made = self._work(
+            lambda engine: engine.rush(
+                order,
+                self._batch_size,
+                (self._clip_value, self._clip_norm),
+                (lambda number: base * schedule(begun + number)) if schedule else None,
+                outputs,
+            )
+        )
+        self._updates += len(made)
+        return made
+
+    def _learn(self, order: Sequence[int], first: int, outputs: list[Output]) -> Update:
+        """The update by the next batch; appends the outputs."""
+        batch = order[first : first + self._batch_size]
+        losses = self._work(lambda engine: engine.learn(batch, outputs))
+        return Update(len(batch), losses, self._update(losses))
 
     def _work(self, work: Callable[[Engine], T]) -> T:
         """Has the engine do something; the plain one, from now on, if it finds that it cannot."""

@@ -365,21 +365,28 @@ class Trainer:
         self._connect()
         optimizer = self._optimizer
         begun, rate = optimizer.steps, optimizer.lr
-        rows, rates = [], [rate]
+        rows: list[tuple[float, ...]] = []
+        rates = [rate]
         made = 0
         try:
-            for number in range(steps):
-                optimizer.steps += 1
-                if schedule is not None:
-                    optimizer.lr = schedule(number)
-                rates.append(optimizer.lr)
-                rows.append(optimizer.rates())
+            try:
+                for number in range(steps):
+                    optimizer.steps += 1
+                    if schedule is not None:
+                        optimizer.lr = schedule(number)
+                        rates.append(optimizer.lr)
+                    rows.append(optimizer.rates())
+            except Exception:
+                if not rows:
+                    raise
+                steps = len(rows)  # those before the fault come first
             self._fetch()
             found = self.driver.run(steps, rows, order)
             made = found[0]
             self._bring()
         finally:
-            optimizer.steps, optimizer.lr = begun + made, rates[made]
+            optimizer.steps = begun + made
+            optimizer.lr = rates[made] if schedule is not None else rate
         return found
 
     def _connect(self) -> None:

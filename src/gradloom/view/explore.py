@@ -33,7 +33,17 @@ from gradloom.view.layout import asset
 from gradloom.view.rules import rules_of
 from gradloom.view.trace import tracing
 
-_SCRIPTS = ("dagre.min.js", "scene.js", "ops.js", "tape.js", "math.js", "explorer.js")
+_SCRIPTS = (
+    "dagre.min.js",
+    "scene.js",
+    "ops.js",
+    "tape.js",
+    "math.js",
+    "tell.js",
+    "camera.js",
+    "search.js",
+    "explorer.js",
+)
 
 
 class Explorer:

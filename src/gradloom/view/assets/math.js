@@ -23,12 +23,19 @@ const maths = {};
 
   maths.name = (text) => {
     const parts = text.match(/^([a-z])_?(\d+)$/i);
-    const inner = parts ? `<msub><mi>${parts[1]}</mi><mn>${parts[2]}</mn></msub>` : `<mi>${scene.escaped(text)}</mi>`;
+    const inner = parts
+      ? `<msub><mi>${parts[1]}</mi><mn>${parts[2]}</mn></msub>`
+      : `<mi>${scene.escaped(text)}</mi>`;
     return { text: inner, holds: ATOM };
   };
 
   const call = (name, parts) => ({
-    text: row(`<mi>${scene.escaped(name)}</mi>`, "<mo>(</mo>", parts.map((p) => p.text).join("<mo>,</mo>"), "<mo>)</mo>"),
+    text: row(
+      `<mi>${scene.escaped(name)}</mi>`,
+      "<mo>(</mo>",
+      parts.map((p) => p.text).join("<mo>,</mo>"),
+      "<mo>)</mo>",
+    ),
     holds: ATOM,
   });
 
@@ -44,51 +51,87 @@ const maths = {};
   // An operation on formulas.
   maths.apply = (symbol, parts) => {
     const [a, b] = parts;
-    const bracket = (mark) => ({ text: row("<mo>[</mo>", a.text, sign(mark), b.text, "<mo>]</mo>"), holds: ATOM });
+    const bracket = (mark) => ({
+      text: row("<mo>[</mo>", a.text, sign(mark), b.text, "<mo>]</mo>"),
+      holds: ATOM,
+    });
     switch (symbol) {
-      case "+": return { text: row(held(a, SUM), sign("+"), b.holds === SUM && b.text.startsWith("<mrow><mo>−") ? paren(b.text) : b.text), holds: SUM };
-      case "-": return { text: row(a.text, sign("−"), held(b, PRODUCT)), holds: SUM };
-      case "*": return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
-      case "/": return { text: `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, holds: POWER };
-      case "reciprocal": return { text: `<mfrac><mn>1</mn>${row(a.text)}</mfrac>`, holds: POWER };
-      case "**": return { text: `<msup>${held(a, ATOM)}${row(b.text)}</msup>`, holds: POWER };
-      case "square": return { text: `<msup>${held(a, ATOM)}<mn>2</mn></msup>`, holds: POWER };
-      case "exp": return { text: `<msup><mi>e</mi>${row(a.text)}</msup>`, holds: POWER };
-      case "neg": return { text: row("<mo>−</mo>", held(a, PRODUCT)), holds: SUM };
-      case "sqrt": return { text: `<msqrt>${a.text}</msqrt>`, holds: ATOM };
-      case "abs": return { text: row("<mo>|</mo>", a.text, "<mo>|</mo>"), holds: ATOM };
-      case "floor": return { text: row("<mo>⌊</mo>", a.text, "<mo>⌋</mo>"), holds: ATOM };
-      case "ceil": return { text: row("<mo>⌈</mo>", a.text, "<mo>⌉</mo>"), holds: ATOM };
-      case "//": return { text: row("<mo>⌊</mo>", `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, "<mo>⌋</mo>"), holds: ATOM };
-      case "%": return { text: row(held(a, PRODUCT), "<mo>mod</mo>", held(b, PRODUCT)), holds: PRODUCT };
-      case "equal": return bracket("=");
-      case "greater": return bracket(">");
-      case "less_equal": return bracket("≤");
-      case "log": return call("ln", parts);
-      case "sum": return joined(some(parts, 4, dots), "+", PRODUCT);
+      case "+":
+        return {
+          text: row(
+            held(a, SUM),
+            sign("+"),
+            b.holds === SUM && b.text.startsWith("<mrow><mo>−") ? paren(b.text) : b.text,
+          ),
+          holds: SUM,
+        };
+      case "-":
+        return { text: row(a.text, sign("−"), held(b, PRODUCT)), holds: SUM };
+      case "*":
+        return { text: row(held(a, PRODUCT), sign("·"), held(b, PRODUCT)), holds: PRODUCT };
+      case "/":
+        return { text: `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, holds: POWER };
+      case "reciprocal":
+        return { text: `<mfrac><mn>1</mn>${row(a.text)}</mfrac>`, holds: POWER };
+      case "**":
+        return { text: `<msup>${held(a, ATOM)}${row(b.text)}</msup>`, holds: POWER };
+      case "square":
+        return { text: `<msup>${held(a, ATOM)}<mn>2</mn></msup>`, holds: POWER };
+      case "exp":
+        return { text: `<msup><mi>e</mi>${row(a.text)}</msup>`, holds: POWER };
+      case "neg":
+        return { text: row("<mo>−</mo>", held(a, PRODUCT)), holds: SUM };
+      case "sqrt":
+        return { text: `<msqrt>${a.text}</msqrt>`, holds: ATOM };
+      case "abs":
+        return { text: row("<mo>|</mo>", a.text, "<mo>|</mo>"), holds: ATOM };
+      case "floor":
+        return { text: row("<mo>⌊</mo>", a.text, "<mo>⌋</mo>"), holds: ATOM };
+      case "ceil":
+        return { text: row("<mo>⌈</mo>", a.text, "<mo>⌉</mo>"), holds: ATOM };
+      case "//":
+        return {
+          text: row("<mo>⌊</mo>", `<mfrac>${row(a.text)}${row(b.text)}</mfrac>`, "<mo>⌋</mo>"),
+          holds: ATOM,
+        };
+      case "%":
+        return { text: row(held(a, PRODUCT), "<mo>mod</mo>", held(b, PRODUCT)), holds: PRODUCT };
+      case "equal":
+        return bracket("=");
+      case "greater":
+        return bracket(">");
+      case "less_equal":
+        return bracket("≤");
+      case "log":
+        return call("ln", parts);
+      case "sum":
+        return joined(some(parts, 4, dots), "+", PRODUCT);
       case "dot": {
         const half = parts.length / 2;
         const products = parts.slice(0, half).map((x, i) => maths.apply("*", [x, parts[half + i]]));
         return products.length === 1 ? products[0] : joined(some(products, 3, dots), "+", PRODUCT);
       }
-      default: return call(symbol, some(parts, 5, dots));
+      default:
+        return call(symbol, some(parts, 5, dots));
     }
   };
 
-  // The derivative by the operand at `place`, its operands and the result being these formulas.
-  // The numbers that are `known` of them decide which side of a `where` is shown.
-  maths.partial = (rule, place, operands, result, known) => {
+  // The derivative by the operand at `place`, as a formula of the operands and, behind them, the
+  // result. The numbers that are `known` of them decide which side of a `where` is shown.
+  maths.partial = (rule, place, all, known) => {
     const steps = [];
     const values = [];
-    const all = [...operands, result];
-    const read = (ref) => (typeof ref === "object" ? maths.number(ref.n) : ref < 0 ? steps[-1 - ref] : all[ref]);
-    const value = (ref) => (typeof ref === "object" ? ref.n : ref < 0 ? values[-1 - ref] : known[ref]);
+    const read = (ref) =>
+      typeof ref === "object" ? maths.number(ref.n) : ref < 0 ? steps[-1 - ref] : all[ref];
+    const value = (ref) =>
+      typeof ref === "object" ? ref.n : ref < 0 ? values[-1 - ref] : known[ref];
     const wanted = needed(rule, rule.partials[place]);
     rule.steps.forEach(([symbol, ...refs], k) => {
       values.push(ops[symbol](...refs.map(value)));
       if (!wanted.has(k)) steps.push(null);
       else if (symbol === "where") steps.push(read(refs[value(refs[0]) !== 0 ? 1 : 2]));
-      else if (symbol === "*" && refs[0] === refs[1]) steps.push(maths.apply("square", [read(refs[0])]));
+      else if (symbol === "*" && refs[0] === refs[1])
+        steps.push(maths.apply("square", [read(refs[0])]));
       else steps.push(maths.apply(symbol, refs.map(read)));
     });
     return read(rule.partials[place]);
@@ -101,8 +144,13 @@ const maths = {};
     return found;
   };
 
-  maths.times = (a, b) => maths.apply("*", [a, b]).text;
-  maths.held = held;
+  // A product of two numbers as it stands, and a number as a term or factor.
+  maths.product = (a, b) => ({
+    text: row(held(a, PRODUCT), "<mo>·</mo>", held(b, PRODUCT)),
+    holds: PRODUCT,
+  });
+  maths.factor = (x) => ({ text: held(maths.number(x), PRODUCT), holds: PRODUCT });
+  maths.dots = dots;
 
   // A line of formulas between signs: line("c", "=", …). It may break before = and +.
   maths.line = (...parts) => {
@@ -110,7 +158,8 @@ const maths = {};
     for (const part of parts) {
       if (["=", "+=", "+"].includes(part)) lines.push([]);
       // At the start of a formula a sign would be taken for a prefix, and set without space.
-      const text = typeof part === "string" ? `<mo form="infix">${scene.escaped(part)}</mo>` : part.text;
+      const text =
+        typeof part === "string" ? `<mo form="infix">${scene.escaped(part)}</mo>` : part.text;
       lines[lines.length - 1].push(text);
     }
     return lines.map((line) => `<math>${row(...line)}</math>`).join(" ");

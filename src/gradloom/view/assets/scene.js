@@ -24,7 +24,10 @@ const scene = {};
     const size = Math.abs(x);
     let text = String(Number(x.toPrecision(digits)));
     if (size !== 0 && (size < 1e-4 || size >= 1e6)) {
-      text = x.toExponential(2).replace("e+", "e").replace(/\.?0+e/, "e");
+      text = x
+        .toExponential(2)
+        .replace("e+", "e")
+        .replace(/\.?0+e/, "e");
     }
     return (Object.is(x, -0) ? "-0" : text).replaceAll("-", "−");
   };
@@ -118,7 +121,9 @@ const scene = {};
     if (!known.length) return "–";
     const low = known.reduce((a, b) => Math.min(a, b));
     const high = known.reduce((a, b) => Math.max(a, b));
-    return low === high ? scene.number(low, 3) : `${scene.number(low, 3)} … ${scene.number(high, 3)}`;
+    return low === high
+      ? scene.number(low, 3)
+      : `${scene.number(low, 3)} … ${scene.number(high, 3)}`;
   };
 
   // The lines of text in a unit: [name, value, class], and what is drawn in front of it.
@@ -203,7 +208,10 @@ const scene = {};
   // For each box (the first is around everything) its children, and the edges between them.
   const planned = (view) => {
     const plan = [-1, ...view.boxes.keys()].map(() => ({
-      children: [], links: new Map(), ports: new Map(), pad: [0, 0, 0, 0],
+      children: [],
+      links: new Map(),
+      ports: new Map(),
+      pad: [0, 0, 0, 0],
     }));
     const way = (i) => {
       const boxes = [];
@@ -288,10 +296,13 @@ const scene = {};
       const { points } = graph.edge(...key.split(" "));
       // The ends aside, every second one is in a column of things, the others are between.
       const bends = points.slice(1, -1).filter((_, i) => i % 2 === 1);
-      inner.bends.set(key, bends.map(({ x, y }) => {
-        const half = columns.get(Math.round(x)) || 0;
-        return { x: x + dx, y: flip * y + dy, half };
-      }));
+      inner.bends.set(
+        key,
+        bends.map(({ x, y }) => {
+          const half = columns.get(Math.round(x)) || 0;
+          return { x: x + dx, y: flip * y + dy, half };
+        }),
+      );
     }
     for (const p of every) {
       p.x += dx;
@@ -397,15 +408,27 @@ const scene = {};
       text(of, left + 8, top + 14, doc.folds[box.fold].title, "boxtitle");
     });
     view.edges.forEach((edge, i) => {
-      shapes.push({ of: `e${i}`, curve: curve(edge.points), width: Math.min(1.2 + 0.6 * Math.log10(edge.count), 3), cls: "edge" });
+      shapes.push({
+        of: `e${i}`,
+        curve: curve(edge.points),
+        width: Math.min(1.2 + 0.6 * Math.log10(edge.count), 3),
+        cls: "edge",
+      });
     });
     view.units.forEach((unit, i) => {
       const of = `u${i}`;
       if (unit.content.op) {
         const wide = unit.width ? unit.front - GAP : unit.front;
         shapes.push({
-          of, curve: [[unit.left + wide, unit.middle], [unit.left + wide, unit.middle], [unit.x, unit.middle], [unit.x, unit.middle]],
-          width: 1.2, cls: "edge",
+          of,
+          curve: [
+            [unit.left + wide, unit.middle],
+            [unit.left + wide, unit.middle],
+            [unit.x, unit.middle],
+            [unit.x, unit.middle],
+          ],
+          width: 1.2,
+          cls: "edge",
         });
         rect(of, unit.left, unit.middle - OP, wide, 2 * OP, OP, "op");
         text(of, unit.left + wide / 2, unit.middle + 4, unit.content.op, "symbol", "middle");
@@ -443,7 +466,11 @@ const scene = {};
   };
 
   scene.escaped = (text) =>
-    text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+    text
+      .replaceAll("&", "&amp;")
+      .replaceAll("<", "&lt;")
+      .replaceAll(">", "&gt;")
+      .replaceAll('"', "&quot;");
   const at = (x) => String(Math.round(x * 10) / 10);
 
   // The shapes as elements of SVG, those of one thing in one group with attributes of its own.
@@ -458,15 +485,21 @@ const scene = {};
       }
       if (shape.rect) {
         const [x, y, width, height, round] = shape.rect.map(at);
-        parts.push(`<rect class="${shape.cls}" x="${x}" y="${y}" width="${width}" height="${height}" rx="${round}"/>`);
+        parts.push(
+          `<rect class="${shape.cls}" x="${x}" y="${y}" width="${width}" height="${height}" rx="${round}"/>`,
+        );
       } else if (shape.curve) {
         const [[x, y], ...rest] = shape.curve;
         const bends = rest.map((p) => p.map(at).join(" ")).join(" ");
-        parts.push(`<path class="${shape.cls}" stroke-width="${at(shape.width)}" d="M${at(x)} ${at(y)}C${bends}"/>`);
+        parts.push(
+          `<path class="${shape.cls}" stroke-width="${at(shape.width)}" d="M${at(x)} ${at(y)}C${bends}"/>`,
+        );
       } else {
         const [x, y, content, anchor] = shape.text;
         const where = anchor === "start" ? "" : ` text-anchor="${anchor}"`;
-        parts.push(`<text class="${shape.cls}" x="${at(x)}" y="${at(y)}"${where}>${scene.escaped(content)}</text>`);
+        parts.push(
+          `<text class="${shape.cls}" x="${at(x)}" y="${at(y)}"${where}>${scene.escaped(content)}</text>`,
+        );
       }
     }
     if (group !== null) parts.push("</g>");
@@ -490,7 +523,11 @@ const scene = {};
     const units = view.units.map(({ node, fold, box, content }) => ({ node, fold, box, content }));
     const boxes = view.boxes.map(({ fold, parent }) => ({ title: doc.folds[fold].title, parent }));
     return JSON.stringify({
-      bounds: view.bounds, shapes, elements: scene.elements(shapes), units, boxes,
+      bounds: view.bounds,
+      shapes,
+      elements: scene.elements(shapes),
+      units,
+      boxes,
       edges: view.edges.map(({ from, to, count }) => [from, to, count]),
     });
   };

@@ -27,9 +27,14 @@ const tape = {};
   const locals = (doc, i) => {
     const symbol = doc.symbols[doc.ops[i]];
     const rule = doc.rules[`${symbol}/${doc.operands[i].length}`];
-    const found = rule && symbol in ops
-      ? derivatives(rule, doc.data[i], doc.operands[i].map((x) => doc.data[x]))
-      : doc.given[i].map((x) => (x === null ? null : Number(x)));
+    const found =
+      rule && symbol in ops
+        ? derivatives(
+            rule,
+            doc.data[i],
+            doc.operands[i].map((x) => doc.data[x]),
+          )
+        : doc.given[i].map((x) => (x === null ? null : Number(x)));
     return found.map((d, place) => (doc.kinds[doc.operands[i][place]] === "c" ? null : d));
   };
 
@@ -78,7 +83,8 @@ const tape = {};
   tape.backward = (doc, order, count, leftover = null) => {
     const grads = doc.data.map(() => null);
     if (leftover) leftover.forEach((grad, i) => doc.kinds[i] !== "r" && (grads[i] = grad));
-    for (const root of doc.roots) grads[root] = (doc.kinds[root] === "r" ? 0 : grads[root] || 0) + 1;
+    for (const root of doc.roots)
+      grads[root] = (doc.kinds[root] === "r" ? 0 : grads[root] || 0) + 1;
     const arrived = new Int32Array(doc.data.length);
     let contributions = [];
     for (let k = 0; k < count; k++) {
@@ -92,7 +98,15 @@ const tape = {};
         const before = grads[operand];
         grads[operand] = (before || 0) + share;
         arrived[operand] += 1;
-        contributions.push({ operand, place, local, share, before, after: grads[operand], arrived: arrived[operand] });
+        contributions.push({
+          operand,
+          place,
+          local,
+          share,
+          before,
+          after: grads[operand],
+          arrived: arrived[operand],
+        });
       });
     }
     return { grads, contributions, arrived };
@@ -101,7 +115,9 @@ const tape = {};
   // How many shares a node gets in a whole pass.
   tape.paths = (doc, node) =>
     doc.readers[node].reduce((sum, reader) => {
-      const flows = doc.operands[reader].filter((x, place) => x === node && doc.local[reader][place] !== null);
+      const flows = doc.operands[reader].filter(
+        (x, place) => x === node && doc.local[reader][place] !== null,
+      );
       return sum + flows.length;
     }, 0);
 })();

@@ -431,6 +431,14 @@ def test_a_function_is_named_as_in_python_or_like_the_file(tmp_path: Path) -> No
     assert "int b(" in header
 
 
+def test_a_function_compiled_in_float32_is_exported_so(tmp_path: Path) -> None:
+    f = gl.compile(double, dtype="float32")
+    assert (
+        "(const float *inputs"
+        in gl.export(f, tmp_path / "f.o", args=[1.0], name="f")[1].read_text()
+    )
+
+
 def test_the_same_export_gives_the_same_bytes(tmp_path: Path) -> None:
     network = model()
     for name in ("one", "two"):
@@ -464,10 +472,14 @@ def double(x: Any) -> Any:
     ("options", "message"),
     [
         ({"target": "z80"}, "no target is called 'z80'"),
-        ({"dtype": "half"}, "dtype must be one of 'float64', 'float32', got 'half'"),
+        ({"dtype": "half"}, "dtype must be one of None, 'float64', 'float32', got 'half'"),
         ({"gradient": "all"}, "gradient must be one of None, 'inputs', 'parameters', 'both'"),
         ({"parameters": "none"}, "parameters must be one of 'constant', 'argument'"),
         ({"gradient": "both"}, "gradient='both' needs parameters='argument'"),
+        (
+            {"gradient": "parameters", "parameters": "argument"},
+            "gradient='parameters': f has nothing to differentiate by",
+        ),
         ({"name": "2x"}, "name must be an identifier of C, got '2x'"),
         ({"name": "double"}, "'double' is a word of the language: choose another name="),
         ({"args": 1.0}, r"for one argument write args=\[x\]"),

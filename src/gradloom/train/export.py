@@ -28,7 +28,7 @@ def export(
     *,
     args: Sequence[Any] | None = None,
     name: str | None = None,
-    dtype: str = "float64",
+    dtype: str | None = None,
     gradient: str | None = None,
     parameters: str = "constant",
 ) -> list[Path]:
@@ -51,7 +51,8 @@ def export(
         args: arguments to record with; only their structure counts, and the way they take. By
             default those of the last call of a compiled function.
         name: what the function is called in C; by default as in Python.
-        dtype: float64 or float32, what numbers are outside and inside.
+        dtype: float64 or float32, what numbers are outside and inside; by default as the function
+            was compiled, which is float64 unless it was said.
         gradient: inputs, parameters or both: adds NAME_gradient(), which gives the value, one
             number, and its derivatives by these.
         parameters: constant, in the object's read-only data; or argument: the caller passes them,
@@ -61,7 +62,8 @@ def export(
         The files written.
 
     Raises:
-        ArgumentError: an option is unknown, or `f` was not recorded and no `args` are given.
+        ArgumentError: an option is unknown, `f` was not recorded and no `args` are given, or it has
+            an operation of the user's own.
         ShapeError: a gradient is asked for, and the result is not one number.
         NotANumberError, RecordingError: `f` cannot be recorded; see `compile`.
         RunFolderError: a file cannot be written.

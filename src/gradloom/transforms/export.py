@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradloom.backends.choice import DTYPES
 from gradloom.backends.llvm import header
 from gradloom.backends.llvm.export import Function, Written, write
 from gradloom.backends.llvm.header import Field, Interface
@@ -62,7 +63,7 @@ def exported(
     *,
     args: Sequence[Any] | None = None,
     name: str | None = None,
-    dtype: str = "float64",
+    dtype: str | None = None,
     gradient: str | None = None,
     parameters: str = "constant",
     extra: Extra | None = None,
@@ -72,7 +73,7 @@ def exported(
     Args:
         extra: what else to say in the header.
     """
-    _one_of("dtype", dtype, ("float64", "float32"))
+    _one_of("dtype", dtype, (None, *DTYPES))
     _one_of("gradient", gradient, _GRADIENTS)
     _one_of("parameters", parameters, _PARAMETERS)
     passed = parameters == "argument"
@@ -83,6 +84,7 @@ def exported(
         )
     path, chosen = _chosen(path, target)
     compiled = f if isinstance(f, Compiled) else compile(f)
+    dtype = dtype or compiled._options.dtype
     key, paths = _recorded(compiled, args)
     name = _identifier(name or _plain_name(compiled, path))
     first = paths[0]
@@ -96,8 +98,10 @@ def exported(
             wrt += inputs
         if gradient != "inputs":
             wrt.append(Field("parameters", header.total(wrt), (len(leaves),)))
+        if not header.total(wrt):
+            raise ArgumentError(f"gradient={gradient!r}: {name} has nothing to differentiate by")
         functions.append(Function(f"{name}_gradient", [_gradient(x, gradient) for x in paths]))
-    bits = 64 if dtype == "float64" else 32
+    bits = DTYPES[dtype]
     numbers = np.array([value.data for value in leaves], dtype=np.float64)
     passed = passed and bool(leaves)
     written = write(functions, chosen, bits, numbers, passed=passed, strict=first.options.strict)

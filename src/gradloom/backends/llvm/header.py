@@ -1,5 +1,6 @@
 """What callers of exported code read: a header for C and C++, a module for JavaScript."""
 
+import json
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -271,7 +272,7 @@ def javascript(interface: Interface, file: str) -> str:
         )
     return (
         _MODULE.replace("@comment", _comment(_described(interface)))
-        .replace("@file", file)
+        .replace("@file", json.dumps(file)[1:-1])
         .replace("@array", "Float64Array" if interface.bits == 64 else "Float32Array")
         .replace("@functions", "\n".join(functions))
         .replace("@shown", ", ".join(shown))

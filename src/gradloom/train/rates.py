@@ -16,18 +16,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gradloom.errors import AnomalyError, ArgumentError
-from gradloom.nn import OPTIMIZERS, Module, Optimizer
+from gradloom.nn import LOSSES, OPTIMIZERS, Module, Optimizer
 from gradloom.nn.checks import choose, number, whole
-from gradloom.train.callbacks import Callback
-from gradloom.train.engine import Loss, Penalty
+from gradloom.train.engine import Loss, Penalty, Task
 from gradloom.train.extras import extra
-from gradloom.train.fit import fit
 from gradloom.train.samples import check_samples
+from gradloom.train.stepper import Stepper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from gradloom.train.training import Training
 
 _KEPT = 0.9  # the share of the old running mean that each new loss leaves in it
 
@@ -75,38 +72,6 @@ class RateSearch:
         return figure
 
 
-class _EnoughError(Exception):
-    """The loss has exploded, or all rates were tried."""
-
-
-class _Watch(Callback):
-    """Notes the rate and the mean loss of each batch, and stops when that explodes."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.rates: list[float] = []
-        self.losses: list[float] = []
-        self._seen, self._total, self._mean = 0, 0.0, 0.0
-        self._running: list[float] = []
-
-    def on_batch(self, training: "Training", size: int, loss: float) -> None:
-        total = loss * (self._seen + size)  # the loss is the mean of the epoch so far
-        self.rates.append(training.optimizer.lr)
-        self.losses.append((total - self._total) / size)
-        self._seen, self._total = self._seen + size, total
-        if self._seen == training.size:
-            self._seen, self._total = 0, 0.0
-        if len(self.losses) == self.steps or self._explodes():
-            raise _EnoughError
-
-    def _explodes(self) -> bool:
-        """Whether the running mean has risen above four times what it began with."""
-        self._mean = _KEPT * self._mean + (1 - _KEPT) * self.losses[-1]
-        self._running.append(self._mean / (1 - _KEPT ** len(self.losses)))  # freed of its bias to 0
-        first, low = self._running[0], min(self._running)
-        return self._running[-1] > first + 3 * max(abs(first), first - low)
-
-
 def find_learning_rate(
     model: Module,
     x: Any,
@@ -135,7 +100,8 @@ def find_learning_rate(
 
     Raises:
         ArgumentError: an option out of its range or unknown.
-        DataError, ShapeError, MissingExtraError: as for `fit`, before anything is changed.
+        DataError, ShapeError, MissingExtraError: as for `fit`.
+        AnomalyError: the loss is not finite even before the first update.
 
     Example:
         >>> from gradloom.nn import MLP
@@ -150,36 +116,46 @@ def find_learning_rate(
     batch_size = whole("find_learning_rate: batch_size", batch_size)
     if start >= end:
         raise ArgumentError(f"start must be below end, got {start:g} and {end:g}")
-    rows, targets = check_samples(x, y)
+    samples = check_samples(x, y)
+    call = loss if callable(loss) else choose("loss", loss, LOSSES)
     if not isinstance(optimizer, Optimizer):
         optimizer = choose("optimizer", optimizer, OPTIMIZERS)(model)
-    watch = _Watch(steps)
     with _unchanged(model, optimizer):
-        optimizer.lr = 1.0
+        call(model(samples[0][0]), samples[1][0])  # says what does not fit together
+        task = Task(model, call, penalty, samples, optimizer)
+        stepper = Stepper(task, batch_size=batch_size, seed=seed, engine=engine)
+        rates, losses = _climb(stepper, optimizer, start, end, steps)
+    smoothed = _smooth(losses, steps // 20)
+    return RateSearch(rates, losses, smoothed, _steepest(rates, smoothed, steps // 10))
+
+
+def _climb(
+    stepper: Stepper, optimizer: Optimizer, start: float, end: float, steps: int
+) -> tuple[list[float], list[float]]:
+    """The rates and the losses of the updates, until the loss explodes or all steps are made.
+
+    Raises:
+        AnomalyError: the very first loss or its gradient is not finite.
+    """
+    rates: list[float] = []
+    losses: list[float] = []
+    running: list[float] = []
+    mean = 0.0
+    for step in range(steps):
+        optimizer.lr = start * (end / start) ** (step / (steps - 1))
         try:
-            fit(
-                model,
-                rows,
-                targets,
-                loss=loss,
-                optimizer=optimizer,
-                schedule=lambda update: start * (end / start) ** (update / (steps - 1)),
-                epochs=steps,
-                batch_size=batch_size,
-                metrics=[],
-                penalty=penalty,
-                callbacks=[watch],
-                seed=seed,
-                engine=engine,
-                progress="silent",
-            )
-        except (_EnoughError, AnomalyError):
-            if not watch.losses:
-                raise
-    smoothed = _smooth(watch.losses, steps // 20)
-    return RateSearch(
-        watch.rates, watch.losses, smoothed, _steepest(watch.rates, smoothed, steps // 10)
-    )
+            losses.append(stepper.step())
+        except AnomalyError:
+            if step:
+                break
+            raise
+        rates.append(optimizer.lr)
+        mean = _KEPT * mean + (1 - _KEPT) * losses[-1]
+        running.append(mean / (1 - _KEPT ** len(losses)))  # freed of its bias to 0
+        first, low = running[0], min(running)
+        if running[-1] > first + 3 * max(abs(first), first - low):
+            break
+    return rates, losses
 
 
 def _smooth(losses: list[float], reach: int) -> list[float]:

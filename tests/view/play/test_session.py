@@ -7,7 +7,7 @@ import pytest
 
 import gradloom as gl
 from gradloom import nn
-from gradloom.errors import ArgumentError, DataError
+from gradloom.errors import AnomalyError, DataError
 from gradloom.view.play.session import EDGE, SIDE, Session
 from gradloom.view.play.settings import Settings
 
@@ -36,7 +36,7 @@ def learn(session, epochs):
         Settings(data="circles", count=30, batch=1000, penalty="l1", seed=7),
     ],
 )
-def test_a_session_learns_exactly_as_fit_does(settings):
+def test_a_session_learns_as_fit_does(settings):
     session = Session(settings)
     model = nn.MLP(2, session.model.nouts, settings.activation, seed=settings.seed)
     left = [i for i in range(len(session.rows)) if i not in session.held]
@@ -54,7 +54,7 @@ def test_a_session_learns_exactly_as_fit_does(settings):
         progress="silent",
     )
     learn(session, 3)
-    assert numbers(session) == list(model.pack()[0])
+    assert numbers(session) == pytest.approx(list(model.pack()[0]), rel=1e-9)
     assert session.updates == 3 * math.ceil(len(left) / settings.batch)
     assert len(history) == 3
 
@@ -180,7 +180,7 @@ def test_a_diverging_training_stops_before_it_spoils_the_weights():
             before.append(numbers(session))
             session.step()
 
-    with pytest.raises(ArgumentError, match="the training diverged: lower the learning rate"):
+    with pytest.raises(AnomalyError, match="the training diverged in update"):
         go_on()
     assert numbers(session) == before[-1]
     json.dumps(session.frame().told, allow_nan=False)

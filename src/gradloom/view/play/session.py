@@ -1,8 +1,7 @@
 """One page's network as it learns: the loop of `fit`, cut open so that it can be stopped anywhere.
 
-A session makes the same updates, in the same order and by the same engine, as `gradloom.fit` with
-these settings and this seed. After any of them it can be looked at: a `Frame` holds what every
-neuron answers all over the plane.
+A session makes the updates that `gradloom.fit` would make with these settings and this seed. After
+any of them it can be looked at: a `Frame` holds what every neuron answers all over the plane.
 """
 
 import json
@@ -19,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.errors import ArgumentError, DataError
+from gradloom.errors import DataError
 from gradloom.nn import LOSSES, MLP, OPTIMIZERS, Optimizer, l1, l2
 from gradloom.train.compiled import Lanes
-from gradloom.train.engine import Engine, Penalty, Task, find_engine
+from gradloom.train.engine import Penalty, Task
 from gradloom.train.metrics import accuracy
 from gradloom.train.modelfile import save_model
 from gradloom.train.samples import Samples
+from gradloom.train.stepper import Stepper
 from gradloom.view.play.points import draw_points
 from gradloom.view.play.settings import OWN, Settings
 
@@ -102,9 +102,9 @@ class Session:
             self.reset()
         elif different.intersection((*_NEW_POINTS, "optimizer", "penalty", "strength")):
             self._set_up(None if "optimizer" in different else self._optimizer)
-        elif "batch" in different:
-            self._begin_epoch()
         self._optimizer.lr = settings.rate
+        if self._stepper:
+            self._stepper.batch_size = settings.batch
 
     def reset(self) -> None:
         """The network as it was before the first update."""
@@ -121,24 +121,14 @@ class Session:
 
         Raises:
             DataError: there is no point to learn from.
-            ArgumentError: the loss or the gradient is no longer finite; nothing was changed.
+            AnomalyError: the loss or the gradient is no longer finite; nothing was changed.
         """
-        if self._engine is None:
+        if self._stepper is None:
             raise DataError("there is no point to learn from: click some in, or choose a data set")
-        size = self.settings.batch
-        batch = self._order[self._at : self._at + size]
-        total = self._engine.learn(batch, [])
-        norm = self._engine.clip(None, None)
-        if not math.isfinite(total + norm):
-            raise ArgumentError(
-                "the training diverged: lower the learning rate, then reset the network"
-            )
-        self._engine.step()
+        epochs = self._stepper.epochs
+        self._stepper.step()
         self.updates += 1
-        self._at += size
-        if self._at >= len(self._order):
-            self.epochs += 1
-            self._begin_epoch()
+        self.epochs += self._stepper.epochs - epochs
 
     def run(self, seconds: float, epochs: int | None = None) -> None:
         """Updates for about that long, and for no more than so many epochs; raises as `step`."""
@@ -206,18 +196,18 @@ class Session:
         self.held = sorted(random.Random(settings.seed).sample(range(count), out))
 
     def _set_up(self, optimizer: Optimizer | None) -> None:
-        """The engine for the present points, penalty and optimizer."""
+        """The stepper for the present points, penalty and optimizer."""
         settings = self.settings
         self._optimizer = optimizer or OPTIMIZERS[settings.optimizer](self.model, lr=settings.rate)
         held = set(self.held)
         self._samples = self._part([i for i in range(len(self.rows)) if i not in held])
         self._held_out = self._part(self.held)
-        self._engine: Engine | None = None
+        self._stepper: Stepper | None = None
         if self._samples[0]:
             loss = "binary_cross_entropy" if self.classes == 2 else "cross_entropy"
-            task = Task(self.model, LOSSES[loss], self._penalty(), self._samples, self._optimizer)
-            self._engine = find_engine("auto", task)
-        self._begin_epoch()
+            penalty = self._penalty()
+            task = Task(self.model, LOSSES[loss], penalty, self._samples, self._optimizer)
+            self._stepper = Stepper(task, batch_size=settings.batch, seed=self._rng)
 
     def _part(self, positions: Sequence[int]) -> Samples:
         return [self.rows[i] for i in positions], [self.labels[i] for i in positions]
@@ -228,11 +218,6 @@ class Session:
             return None
         size = _PENALTIES[settings.penalty]
         return lambda parameters: size(parameters, settings.strength)
-
-    def _begin_epoch(self) -> None:
-        self._at = 0
-        self._order = list(range(len(self._samples[0])))
-        self._rng.shuffle(self._order)
 
     def _answers(self, row: Sequence[Any], _target: Any) -> list[Any]:
         """The outputs of all neurons, layer by layer."""
@@ -247,9 +232,9 @@ class Session:
         told: dict[str, float | None] = {}
         for name, samples in (("training", self._samples), ("test", self._held_out)):
             loss = share = None
-            if self._engine and samples[0]:
-                total, outputs = self._engine.judge(samples)
-                loss, share = _short(total / len(outputs)), accuracy(outputs, samples[1])
+            if self._stepper and samples[0]:
+                mean, outputs = self._stepper.judge(samples)
+                loss, share = _short(mean), accuracy(outputs, samples[1])
             told |= {f"{name}_loss": loss, f"{name}_accuracy": share}
         return told
 

@@ -145,7 +145,7 @@ const scene = {};
     const title = fold.title || `${fold.size} nodes`;
     const rows = [[clipped(title, 28), times ? `× ${count}` : "", "title"]];
     const nodes = unit.items.filter((item) => item >= 0);
-    if (nodes.length < count || fold.kind === "run") {
+    if (nodes.length < count || ["run", "module"].includes(fold.kind)) {
       if (times) rows.push([`${fold.size / fold.items.length} nodes each`, "", "note"]);
       else if (fold.title) rows.push([`${fold.size} nodes`, "", "note"]);
     } else if (numbers) {

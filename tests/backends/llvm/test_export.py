@@ -1,6 +1,7 @@
 """Programs as functions of C: their numbers against the reference, and their objects."""
 
 import ctypes
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -142,6 +143,48 @@ def test_operands_may_be_gathered_from_everywhere() -> None:
     every = np.concatenate([program.inputs, program.parameters])
     for passed in (False, True):
         check([program, gradient(program, every)], [1.0, 2.0, 3.0, 4.0], passed=passed)
+
+
+def generated(rng: random.Random, weights: Sequence[gl.Value]) -> Any:
+    """A function of a list: vectors made of others, of weights, and of numbers from anywhere."""
+    plan = [(rng.randrange(7), rng.random(), rng.random(), rng.random()) for _ in range(14)]
+
+    def f(xs: Any) -> Any:
+        made = [list(xs), list(weights)]
+        for kind, a, b, c in plan:
+            p, q = made[int(a * len(made))], made[int(b * len(made))]
+            size = min(len(p), len(q))
+            if kind == 0:
+                made.append([gl.tanh(x + y) for x, y in zip(p, q, strict=False)])
+            elif kind == 1:
+                made.append([gl.sum([x * y for y in q]) / len(q) for x in p])
+            elif kind == 2:
+                rows = [weights[i * len(p) : (i + 1) * len(p)] for i in range(3)]
+                made.append([gl.dot(row, p[: len(row)]) for row in rows if row])
+            elif kind == 3:
+                made.append([p[i * 7 % len(p)] - q[i * 5 % len(q)] * c for i in range(size)])
+            elif kind == 4:
+                made.append([*p[::-1], 0.5, *q[::2]][:24])
+            elif kind == 5:
+                made.append([p[0], gl.logsumexp(q), *q[-2:]])
+            else:
+                total = p[0]
+                for y in q:
+                    total = gl.sin(total) + y * 0.5
+                made.append([total, *p[1:]])
+        return gl.sum([x * (0.1 * i + 0.1) for part in made[2:] for i, x in enumerate(part)])
+
+    return f
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_programs_and_their_gradients_are_those_of_the_reference(seed: int) -> None:
+    rng = random.Random(seed)
+    weights = [gl.Value(rng.gauss(0, 1)) for _ in range(rng.randrange(3, 12))]
+    inputs = [rng.gauss(0, 1) for _ in range(rng.randrange(2, 10))]
+    program = woven(generated(rng, weights), inputs)
+    every = np.concatenate([program.inputs, program.parameters])
+    check([program, gradient(program, every)], inputs, passed=seed % 2 == 1)
 
 
 def test_a_function_without_inputs_gives_its_constant() -> None:

@@ -161,7 +161,7 @@ def test_where_paths_meet_the_sum_is_seen(page: Page, tmp_path: Path) -> None:
 
 
 def test_it_plays_by_itself_and_pauses(page: Page, tmp_path: Path) -> None:
-    page.open(explore(f, 2.0, -0.3, path=tmp_path))
+    page.open(explore(lambda a: a * 3.0, 2.0, path=tmp_path))
     page.run("document.getElementById('canvas').focus()")
     page.press(" ")
     assert page.run("return document.getElementById('play').getAttribute('aria-label')") == "Pause"
@@ -303,6 +303,7 @@ def test_a_large_graph_is_folded_and_opens_part_by_part(page: Page, tmp_path: Pa
     quiet(page, file)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_nodes_stay_few_to_look_at(page: Page, tmp_path: Path) -> None:
     file = explore(large(samples=420), path=tmp_path)
     assert len(document(file)["data"]) > 20_000

@@ -55,6 +55,31 @@ def test_other_threads_are_not_noted() -> None:
     assert type(made[0]._op) is str
 
 
+def test_two_threads_may_trace_at_once_and_end_in_any_order() -> None:
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+    made: list[Value] = []
+
+    def other() -> None:
+        first_is_in.wait()
+        with gl.tracing():
+            second_is_in.set()
+            first_is_out.wait()
+            made.append(Value(1.0) * 2.0)
+
+    first_is_out = threading.Event()
+    thread = threading.Thread(target=other)
+    thread.start()
+    with gl.tracing():
+        first_is_in.set()
+        second_is_in.wait()
+        mine = Value(1.0) * 3.0
+    first_is_out.set()
+    thread.join()
+    assert isinstance(mine._op, Traced)
+    assert isinstance(made[0]._op, Traced)
+    assert value.watcher is None
+
+
 def test_it_goes_together_with_the_watch_for_anomalies() -> None:
     with gl.detect_anomaly():
         with gl.tracing():

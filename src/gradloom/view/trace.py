@@ -36,19 +36,11 @@ class Traced(str):
 
 
 class Tracer:
-    """The watcher behind `tracing`."""
+    """Takes notes, and numbers the calls that it meets."""
 
-    def __init__(self, around: value.Watcher | None = None) -> None:
-        self.around = around
-        self.thread = threading.get_ident()
+    def __init__(self) -> None:
         self.numbers: dict[object, tuple[object, int]] = {}  # of calls
         self.parts: dict[int, tuple[Module | None, dict[int, list[tuple[str, Module]]]]] = {}
-
-    def made(self, node: Value) -> None:
-        if self.around is not None:
-            self.around.made(node)
-        if threading.get_ident() == self.thread:
-            node._op = self.note(node._op, sys._getframe(1))
 
     def note(self, op: str, made: FrameType) -> Traced:
         """The symbol of an operation with notes on the frame that it was made in."""
@@ -102,6 +94,36 @@ class Tracer:
             self.numbers[key] = call, len(self.numbers) + 1
         return self.numbers[key][1]
 
+
+class _Tracers:
+    """The watcher behind `tracing`: a tracer for each thread that asked, innermost last."""
+
+    def __init__(self) -> None:
+        self.around: value.Watcher | None = None  # who watches besides
+        self.active: dict[int, list[Tracer]] = {}
+        self.lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.active:
+                self.around, value.watcher = value.watcher, self
+            self.active.setdefault(threading.get_ident(), []).append(Tracer())
+
+    def leave(self) -> None:
+        with self.lock:
+            ours = self.active[threading.get_ident()]
+            ours.pop()
+            if not ours:
+                del self.active[threading.get_ident()]
+            if not self.active:
+                value.watcher, self.around = self.around, None
+
+    def made(self, node: Value) -> None:
+        if self.around is not None:
+            self.around.made(node)
+        if ours := self.active.get(threading.get_ident()):
+            node._op = ours[-1].note(node._op, sys._getframe(1))
+
     def passed(self, node: Value) -> None:
         if self.around is not None:
             self.around.passed(node)
@@ -112,6 +134,9 @@ class Tracer:
     def pulled(self, note: str, local: Scalar, above: Scalar, share: Scalar) -> None:
         if self.around is not None:
             self.around.pulled(note, local, above, share)
+
+
+_tracers = _Tracers()
 
 
 def parts_of(module: Module) -> dict[int, list[tuple[str, Module]]]:
@@ -151,9 +176,8 @@ def tracing() -> Iterator[None]:
     >>> y._op, y._op.place.partition(":")[2][:1].isdigit()
     ('*', True)
     """
-    around = value.watcher
-    value.watcher = Tracer(around)
+    _tracers.enter()
     try:
         yield
     finally:
-        value.watcher = around
+        _tracers.leave()

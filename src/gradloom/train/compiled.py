@@ -354,7 +354,7 @@ class CompiledEngine(Engine):
         batch_size: int,
         clipping: tuple[float | None, float | None],
         schedule: Callable[[int], float] | None,
-        outputs: list[Output],
+        outputs: list[Output] | None,
     ) -> list[Update]:
         self._look_after_first()
         self._home()  # all parameters side by side
@@ -369,11 +369,11 @@ class CompiledEngine(Engine):
         trainer.pace.took(made, perf_counter() - started)
         self._steps += made
         sizes = [min(batch_size, len(order) - i * batch_size) for i in range(made)]
-        rows = len(results) // len(order)
-        end = 0
-        for size in sizes:
-            begin, end = end, end + rows * size
-            outputs += self._plain(results[begin:end].reshape(rows, size))
+        if outputs is not None:
+            rows = len(results) // len(order)
+            ends = rows * np.cumsum([0, *sizes])
+            for size, begin, end in zip(sizes, ends[:-1], ends[1:], strict=True):
+                outputs += self._plain(results[begin:end].reshape(rows, size))
         figures = zip(sizes, losses.tolist(), norms.tolist(), strict=False)
         return [Update(*figure) for figure in figures]
 

@@ -101,7 +101,7 @@ class Engine(ABC):
         batch_size: int,  # noqa: ARG002
         clipping: tuple[float | None, float | None],  # noqa: ARG002
         schedule: Callable[[int], float] | None,  # noqa: ARG002
-        outputs: list[Output],  # noqa: ARG002
+        outputs: list[Output] | None,  # noqa: ARG002
     ) -> list[Update]:
         """Makes many updates at once: gradients, clipping, steps.
 
@@ -110,7 +110,7 @@ class Engine(ABC):
             batch_size: how many an update takes; the last may have fewer.
             clipping: the bounds of the gradient's entries and of its norm.
             schedule: the learning rate for each of these updates, counted from 0.
-            outputs: where to append the model's outputs.
+            outputs: where to append the model's outputs, if anywhere.
 
         Returns:
             What was done, for one update after another; none where `learn` and the others must do

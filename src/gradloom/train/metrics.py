@@ -30,7 +30,7 @@ def predicted_class(output: Output) -> int:
         (1, 0)
     """
     if isinstance(output, list):
-        return max(range(len(output)), key=output.__getitem__)
+        return output.index(max(output))
     return int(output > 0)
 
 

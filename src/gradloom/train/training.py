@@ -205,7 +205,7 @@ class Training:
                 self._batch_size,
                 (self._clip_value, self._clip_norm),
                 (lambda number: base * schedule(begun + number)) if schedule else None,
-                outputs,
+                outputs if self._metrics else None,
             )
         )
         self._updates += len(made)

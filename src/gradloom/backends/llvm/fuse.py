@@ -23,6 +23,8 @@ from gradloom.backends.llvm.lowering import BLOCK, SUMS, Call, Part, Repeat
 
 Ints = NDArray[np.int64]
 
+_SIDE = 12  # an inner axis that is written out is no longer
+_STATEMENTS = 600  # that a group has at most
 _PEELED = 4  # turns of a long strip that may stand before the loop, or behind it
 _SHORT = 3  # turns of a strip that does not run in the loop
 
@@ -113,7 +115,7 @@ def fused(parts: Sequence[Part], wanted: Ints, tables: NDArray[np.int32]) -> "li
         wanted: numbers of the block that are read when all is done.
         tables: all index tables.
     """
-    reads = [np.unique(_reads(part, tables, ())) for part in parts]
+    reads = [np.unique(_touched(part, tables, (), results=False)) for part in parts]
     found: list[Part | Group] = []
     rows: list[tuple[int, Strip]] = []
 
@@ -129,27 +131,47 @@ def fused(parts: Sequence[Part], wanted: Ints, tables: NDArray[np.int32]) -> "li
             found.append(replace(group, parts=own, read=read))
             del left[:taken]
 
+    late = _late(parts, reads, tables)
     for place, part in enumerate(parts):
-        strip = _strip(part)
-        if strip is None:
+        strip = _strip(part, tables)
+        if strip is not None:
+            rows.append((place, strip))
+        elif place not in late:
             close()
             found.append(part)
-        else:
-            rows.append((place, strip))
     close()
+    return found + [parts[place] for place in sorted(late)]
+
+
+def _late(parts: Sequence[Part], reads: Sequence[Ints], tables: NDArray[np.int32]) -> set[int]:
+    """Which parts may as well be run last, so that they part no group: sums over lanes that are no
+    strips, of numbers that nobody writes any more."""
+    found = set()
+    written: set[int] = set()
+    for place in reversed(range(len(parts))):
+        part = parts[place]
+        sums = isinstance(part, Call) and part.spaces[0] == SUMS
+        if sums and _strip(part, tables) is None and not written.intersection(reads[place]):
+            found.add(place)
+        elif not sums:
+            written.update(_touched(part, tables, (), results=True).tolist())
     return found
 
 
-def _reads(part: Part, tables: NDArray[np.int32], counts: tuple[int, ...]) -> Ints:
-    """The numbers of the block that a part reads, those of the first lane."""
+def _touched(
+    part: Part, tables: NDArray[np.int32], counts: tuple[int, ...], *, results: bool
+) -> Ints:
+    """The numbers of the block that a part reads, or writes, those of the first lane."""
     if isinstance(part, Repeat):
-        inner = [_reads(one, tables, (*counts, part.count)) for one in part.body]
+        turns = (*counts, part.count)
+        inner = [_touched(one, tables, turns, results=results) for one in part.body]
         return np.concatenate(inner) if inner else np.zeros(0, dtype=np.int64)
     kernel, found = part.kernel, [np.zeros(0, dtype=np.int64)]
     starts = iter(part.tables)
     for place, access in enumerate(kernel.accesses):
         start = next(starts) if access.scale else 0
-        if part.spaces[place] != BLOCK or (place == 0 and kernel.start != "add"):
+        wanted = place == 0 if results else place > 0 or kernel.start == "add"
+        if part.spaces[place] != BLOCK or not wanted:
             continue
         sizes = [size for size in kernel.shape if size > 0]
         at = np.zeros(1, dtype=np.int64)
@@ -166,20 +188,55 @@ def _reads(part: Part, tables: NDArray[np.int32], counts: tuple[int, ...]) -> In
     return np.concatenate(found)
 
 
-def _strip(part: Part) -> Strip | None:
+def _strip(part: Part, tables: NDArray[np.int32]) -> Strip | None:
     """A part as a strip; None if it is too much for one."""
     if isinstance(part, Call):
-        if not _simple(part, 1):
+        if not _simple(part, 2):
             return None
-        if len(part.kernel.shape) == 1:
-            return Strip(1, (_statement(part, None),), free=False)
-        strip = Strip(part.kernel.shape[0], (_statement(part, 0),), free=not part.kernel.ordered)
-        return strip if _sums_stand(strip) else None
-    if not all(isinstance(one, Call) and _simple(one, 0) for one in part.body):
+        statements = _written_out(part, tables)
+        count = part.kernel.shape[0] if len(part.kernel.shape) > 1 else 1
+        free = count > 1 and not part.kernel.ordered
+    else:
+        statements, count, free = [], part.count, False
+        for one in part.body:
+            if not isinstance(one, Call) or not _simple(one, 0) or one.tables:
+                return None
+            steps = one.moves[0]
+            statements.append(Statement(one.kernel, one.spaces, one.offsets, steps))
+    if statements is None:
         return None
-    statements = [_statement(one, None) for one in part.body if isinstance(one, Call)]
-    strip = Strip(part.count, tuple(statements), free=False)
+    strip = Strip(count, tuple(statements), free)
     return strip if _sums_stand(strip) else None
+
+
+def _written_out(call: Call, tables: NDArray[np.int32]) -> list[Statement] | None:
+    """What a call does at one turn: all along its inner axis. None where the turns of an index
+    table are not at even steps."""
+    kernel = call.kernel
+    count, size = (*kernel.shape[:-1], 1, 1)[:2]
+    found = []
+    for i in range(size):
+        offsets, steps = [], []
+        starts = iter(call.tables)
+        for access, offset in zip(kernel.accesses, call.offsets, strict=True):
+            outer, inner = (*access.strides[:-1], 0, 0)[:2]
+            if not access.scale:
+                offsets.append(offset + i * inner)
+                steps.append(outer)
+                continue
+            at = next(starts) + i * inner + np.arange(count) * outer
+            slots = tables[at].astype(np.int64) * access.scale
+            step = int(slots[1] - slots[0]) if count > 1 else 0
+            if (np.diff(slots) != step).any():
+                return None
+            offsets.append(offset + int(slots[0]))
+            steps.append(step)
+        own = kernel
+        along = (*kernel.out.strides[:-1], 0, 0)[1]
+        if i and isinstance(kernel.start, float) and not along and not kernel.out.scale:
+            own = replace(kernel, start="add")  # to what the first has begun
+        found.append(Statement(own, call.spaces, tuple(offsets), tuple(steps)))
+    return found
 
 
 def _sums_stand(strip: Strip) -> bool:
@@ -188,24 +245,15 @@ def _sums_stand(strip: Strip) -> bool:
 
 
 def _simple(call: Call, axes: int) -> bool:
+    """Whether a call has so few axes, the inner one short, and is no special case."""
     kernel = call.kernel
     return (
         kernel.laned
         and len(kernel.shape) <= 1 + axes
+        and (len(kernel.shape) < 3 or kernel.shape[1] <= _SIDE)
         and not kernel.fold
         and not kernel.overlap
-        and not call.tables
     )
-
-
-def _statement(call: Call, axis: int | None) -> Statement:
-    if axis is not None:
-        steps = tuple([access.strides[axis] for access in call.kernel.accesses])
-    elif call.moves:
-        steps = call.moves[0]
-    else:
-        steps = (0,) * len(call.offsets)
-    return Statement(call.kernel, call.spaces, call.offsets, steps)
 
 
 # Groups
@@ -223,12 +271,15 @@ class _Builder:
         self.strips: list[Strip] = []
         self.first = self.last = 0
         self.long = False
+        self.size = 0  # statements
         # For each number of the block the last turn at which it is written, and read.
         self.written: dict[int, int] = {}
         self.read: dict[int, int] = {}
 
     def add(self, strip: Strip) -> bool:
         """Whether a strip fits; then it is one of them."""
+        if self.size + len(strip.statements) > _STATEMENTS:
+            return False
         if strip.free and self.back:
             strip = strip.flipped()
         earliest = self._earliest(strip)
@@ -240,6 +291,7 @@ class _Builder:
         if placed is None:
             return False
         self.strips.append(placed)
+        self.size += len(strip.statements)
         for one in placed.statements:
             for place, (space, offset, step) in enumerate(
                 zip(one.spaces, one.offsets, one.steps, strict=True)

@@ -754,7 +754,7 @@ class Emitter:
     def evaluator(self, operands: Sequence[str]) -> "Evaluator":
         """What evaluates bodies of these operands; long functions are called where calls are few,
         and written out where there are many."""
-        few = self.kernel.size < _FEW
+        few = self.kernel.size < _FEW and not self.kernel.laned
         by_call = called(self.vector, self.outline) if few and self.outline else None
         return Evaluator(self.vector, operands, by_call)
 

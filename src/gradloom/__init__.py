@@ -217,7 +217,7 @@ def __getattr__(name: str) -> Any:
         library = str(missing.name).partition(".")[0]
         if library == "gradloom":
             raise
-        names = {"llvmlite": "native"}
+        names = {"llvmlite": "native", "matplotlib": "train"}
         extra = names.get(library, "view" if module.startswith("gradloom.view") else "compile")
         raise MissingExtraError(
             f"gradloom.{name} needs {library}, which is not installed: "

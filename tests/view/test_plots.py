@@ -1,5 +1,7 @@
 import io
 import math
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
@@ -320,3 +322,17 @@ def test_a_decision_that_cannot_be_drawn_is_refused(options, error, message):
     given = {"model": nn.MLP(2, [1], seed=1), "x": rows, "y": [0, 1] * 20} | options
     with pytest.raises(error, match=message):
         plot_decision(given.pop("model"), given.pop("x"), given.pop("y"), **given)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["gl.plot_decision", "gl.plot_weights", "gl.History([{'epoch': 1, 'loss': 1.0}]).plot()"],
+)
+def test_without_matplotlib_a_plot_says_what_to_install(call):
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; import gradloom as gl\n"
+        f"try: {call}\nexcept gl.GradloomError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "matplotlib" in done.stdout
+    assert done.stdout.endswith("is not installed: pip install 'gradloom[train]'\n")

@@ -314,6 +314,7 @@ class Emitter:
         strict: nothing is contracted.
         count: the register that holds the number of lanes.
         outline: adds a function to the module, once for each key, and returns its name.
+        often: turns of the loops around the kernel.
         careful: what is muted is looked at term by term; else only where a sum is inf or nan.
     """
 
@@ -328,10 +329,11 @@ class Emitter:
         strict: bool = False,
         count: str = "",
         outline: Outline | None = None,
+        often: int = 1,
         careful: bool = False,
     ) -> None:
         self.w, self.kernel, self.plan = writer, kernel, chosen
-        self.outline = outline
+        self.outline, self.often = outline, often
         tables = any(access.scale for access in kernel.accesses)
         self.careful = careful or outline is None or tables or kernel.ordered or not kernel.summed
         self.target, self.bits, self.strict = target, bits, strict
@@ -754,7 +756,7 @@ class Emitter:
     def evaluator(self, operands: Sequence[str]) -> "Evaluator":
         """What evaluates bodies of these operands; long functions are called where calls are few,
         and written out where there are many."""
-        few = self.kernel.size < _FEW and not self.kernel.laned
+        few = self.kernel.size * self.often < _FEW and not self.kernel.laned
         by_call = called(self.vector, self.outline) if few and self.outline else None
         return Evaluator(self.vector, operands, by_call)
 

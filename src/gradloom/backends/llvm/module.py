@@ -94,6 +94,7 @@ class Module:
         self.shared: dict[str, Shared] = {}
         self.declared: set[str] = set()
         self.kernels: dict[tuple[Any, ...], str] = {}
+        self._often = 1  # turns of the loops around what is being written
         self.outlined: dict[Hashable, str] = {}
 
     def text(self) -> str:
@@ -167,8 +168,10 @@ class Module:
             if isinstance(part, Group):
                 self._group(w, part, spaces, tables, count)
             elif isinstance(part, Repeat):
+                self._often *= part.count
                 with w.loop(part.count) as turn:
                     self._parts(w, part.body, spaces, tables, count, [*turns, turn.index])
+                self._often //= part.count
             else:
                 self._call(w, part, spaces, tables, count, turns)
 
@@ -245,6 +248,7 @@ class Module:
             strict=self.strict,
             count=count,
             outline=self._outline,
+            often=self._often,
         )
 
     def _outline(
@@ -258,7 +262,15 @@ class Module:
     def _kernel(self, call: Call) -> str:
         """The name of a kernel's function, which is written the first time."""
         kernel, chosen = call.kernel, call.plan
-        key = (kernel, repr(kernel.body), chosen.axis, chosen.width, chosen.rows, chosen.vectors)
+        key = (
+            self._often > 1,
+            kernel,
+            repr(kernel.body),
+            chosen.axis,
+            chosen.width,
+            chosen.rows,
+            chosen.vectors,
+        )
         if key in self.kernels:
             return self.kernels[key]
         w = Writer()
@@ -271,7 +283,7 @@ class Module:
         parameters += [f"ptr readonly {t}" for t in tables]
         if kernel.laned:
             parameters.append("i64 %count")
-        plain = not kernel.laned and chosen.cost < _LITTLE
+        plain = not kernel.laned and chosen.cost * self._often < _LITTLE
         self.kernels[key] = self.share(parameters, w, plain=plain)
         return self.kernels[key]
 

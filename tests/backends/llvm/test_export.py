@@ -56,11 +56,10 @@ class Loaded:
     ) -> tuple[int, Array]:
         """What a function returns, and its outputs; its room is full of nan beforehand."""
         room = self.workspaces[number]
-        given = [np.array(inputs, dtype=real)]
-        if parameters is not None:
-            given.append(parameters.astype(real))
+        # One number off what suits vectors: nothing is promised but that of a number.
+        given = [np.array([0.0, *x], dtype=real)[1:] for x in (inputs, parameters) if x is not None]
         before = [array.copy() for array in given]
-        out, workspace = np.full(outputs + GUARD, 7.0, real), np.full(room + GUARD, 7.0, real)
+        out, workspace = (np.full(1 + n + GUARD, 7.0, real)[1:] for n in (outputs, room))
         out[:outputs] = workspace[:room] = np.nan
         arrays = [*given, out, workspace]
         address = self.engine.get_function_address(f"f{number}")

@@ -205,6 +205,46 @@ def test_values_may_be_any_and_the_optimizer_may_have_but_some(backend):
     assert values[2].data == 2.0
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_a_bound_step_is_that_of_the_loop(backend, kind, options):
+    model, other = mlp(), mlp()
+    ours, theirs = kind(model, lr=0.02, **options), kind(other, lr=0.02, **options)
+    step = gl.training_step(total(model), ours, backend=backend)
+    bound, fewer = step.bind(ROWS, TARGETS), step.bind(ROWS[:5], TARGETS[:5])
+    plain = by_hand(total(other), theirs)
+    for _ in range(3):
+        assert bound() == pytest.approx(plain(ROWS, TARGETS), rel=1e-12)
+        ours.lr = theirs.lr = ours.lr / 2
+        assert fewer() == pytest.approx(plain(ROWS[:5], TARGETS[:5]), rel=1e-12)
+        assert fewer.repeat(2)[1] == pytest.approx(
+            [plain(ROWS[:5], TARGETS[:5]) for _ in range(2)][1], rel=1e-12
+        )
+        assert step(ROWS, TARGETS) == pytest.approx(plain(ROWS, TARGETS), rel=1e-12)
+        assert_same(ours, theirs)
+
+
+def test_two_bound_steps_of_one_shape_do_not_share_their_data():
+    w, v = Parameter(1.0), Parameter(1.0)
+    step = gl.training_step(lambda x: w * x, SGD([w], lr=0.1))
+    plain = by_hand(lambda x: v * x, SGD([v], lr=0.1))
+    one, other = step.bind(2.0), step.bind(3.0)
+    for _ in range(3):
+        assert [one(), other()] == pytest.approx([plain(2.0), plain(3.0)], rel=1e-14)
+
+
+def test_a_bound_step_takes_another_branch_where_the_loss_does():
+    w, v = Parameter(1.0), Parameter(1.0)
+
+    def loss(p):
+        return lambda: p * p if p > 0.5 else 3.0 * p if p > 0.0 else -p
+
+    bound = gl.training_step(loss(w), SGD([w], lr=0.1)).bind()
+    plain = by_hand(loss(v), SGD([v], lr=0.1))
+    for _ in range(12):
+        assert bound() == pytest.approx(plain(), rel=1e-12)
+
+
 @native
 def test_settings_of_the_optimizer_may_change():
     model, other = mlp(), mlp()

@@ -109,7 +109,7 @@ class Optimizer:
 
     def rates(self) -> tuple[float, ...]:
         """The numbers in the rule that change from step to step; `steps` counts this step."""
-        return (self.lr,)
+        return (self._lr,)
 
     def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:
         """What happens to one parameter.
@@ -224,7 +224,7 @@ class SGD(Optimizer):
 
     def rates(self) -> tuple[float, ...]:
         """The learning rate, and the share of the gradient that goes into the velocity."""
-        return self.lr, 1.0 if self.steps == 1 else 1.0 - self.dampening
+        return self._lr, 1.0 if self.steps == 1 else 1.0 - self.dampening
 
     def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:  # noqa: ARG002 - no roots here
         """Gradient descent, with momentum if any."""
@@ -361,9 +361,9 @@ class Adam(Optimizer):
     def rates(self) -> tuple[float, ...]:
         """The learning rate over the bias of the mean, the inverse root of that of the mean square,
         and the share of the number that decay leaves."""
-        beta1, beta2 = self.betas
-        keep = 1 - self.lr * self.weight_decay
-        return self.lr / (1 - beta1**self.steps), 1 / math.sqrt(1 - beta2**self.steps), keep
+        (beta1, beta2), lr, steps = self.betas, self._lr, self.steps
+        keep = 1 - lr * self.weight_decay
+        return lr / (1 - beta1**steps), 1 / math.sqrt(1 - beta2**steps), keep
 
     def rule(self, rates: Sequence[Any], of: Any = FLOATS) -> Rule:
         """A step by the unbiased mean over the root of the unbiased mean square."""

@@ -53,7 +53,7 @@ class Bound:
         self._driver.feed([*arguments.numbers, 1.0])
         self._leaves = Leaves([*[value for _, value in arguments.values], *program.values])
         self._slots, self._slopes = slots, both.outputs[1:]
-        self._run, self._found, self._done = self._driver.once()
+        self._once = self._driver.once
         self.native = True
 
     def _connect(self) -> None:
@@ -79,24 +79,19 @@ class Bound:
         with self._lock:
             if self._moves != Parameter.moves:
                 self._connect()
-            if self._loose:
-                return self._with_loose()
-            self._run()
-            if self._done.value:
-                return self._found.value
-        return self._plain()
+            found = self._with_loose() if self._loose else self._once()
+        return self._plain() if found is None else found
 
-    def _with_loose(self) -> float:
+    def _with_loose(self) -> float | None:
         """The same with values that are no parameters, which are read and written one by one."""
         arena = self._driver.arena
         for value, slot, _ in self._loose:
             arena[slot] = value.data
-        self._run()
-        if not self._done.value:
-            return self._plain()
-        for value, _, slope in self._loose:
-            value.grad += float(arena[slope])
-        return self._found.value
+        found = self._once()
+        if found is not None:
+            for value, _, slope in self._loose:
+                value.grad += float(arena[slope])
+        return found
 
     def _plain(self) -> float:
         """An ordinary call: another branch is taken, or there is no native code."""

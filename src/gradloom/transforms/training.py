@@ -133,17 +133,25 @@ class TrainingStep:
 
     def __call__(self, *data: Any) -> float:
         """One step: the loss before the update."""
-        with self._lock:
-            return float(self._repeat(1, data, lambda: None)[0])
+        return self.bind(*data)()
+
+    def bind(self, *data: Any) -> "BoundStep":
+        """This step on these data, to be called without any; the numbers are those of now.
+
+        Raises:
+            ArgumentError: a value is among them.
+        """
+        arguments = Arguments(self._loss._function or self._loss, data, {})
+        if arguments.values:
+            raise ArgumentError(f"{self._name}: a training step takes plain numbers, not values")
+        return BoundStep(self, arguments)
 
     def repeat(self, count: int, *data: Any) -> Array:
         """So many steps on the same data: the loss before each.
 
         After Ctrl-C, which is raised between two steps, those that were made are kept.
         """
-        whole("repeat: count", count)
-        with self._lock, patient_interrupt() as let_interrupt_through:
-            return self._repeat(count, data, let_interrupt_through)
+        return self.bind(*data).repeat(count)
 
     def epoch(self, *samples: Any, batch_size: int = 32, order: Any = None) -> Array:
         """A step for each batch of samples, by the mean of their losses; returns these means.
@@ -164,33 +172,37 @@ class TrainingStep:
 
     # Steps on the same data
 
-    def _repeat(self, count: int, data: Any, let_interrupt_through: Callable[[], None]) -> Array:
+    def _repeat(
+        self, count: int, arguments: Arguments, let_interrupt_through: Callable[[], None]
+    ) -> Array:
         losses = np.empty(count)
-        arguments = Arguments(self._loss._function or self._loss, data, {})
-        if arguments.values:
-            raise ArgumentError(f"{self._name}: a training step takes plain numbers, not values")
         done = 0
         while done < count:
-            for native in list(self._candidates(arguments, data)):
-                native.driver.feed([*arguments.numbers, 1.0])
+            for native in self._candidates(arguments):
+                native.feed(arguments)
                 made, found = self._run(native, native.pace.steps(count - done))
                 losses[done : done + made] = found[:made]
                 done += made
                 if made:
                     break
             else:
-                losses[done] = self._plain(lambda: self._loss(*data))
+                losses[done] = self._plain(partial(self._loss, *arguments.args))
                 done += 1
             let_interrupt_through()
         return losses
 
-    def _candidates(self, arguments: Arguments, data: Any) -> "Iterator[Trainer]":
+    def _serving(self, arguments: Arguments) -> "Iterator[Trainer]":
+        """The machine code that has these data in place."""
+        for known in self._known.values():
+            yield from (native for native in known if native.fed is arguments)
+
+    def _candidates(self, arguments: Arguments) -> "Iterator[Trainer]":
         """The machine code that may serve; at last what is recorded for just these numbers."""
         if not self._is_native():
             return
         known = self._known.setdefault((arguments.key, settings(self.optimizer)), [])
         yield from list(known)
-        path = self._loss.lookup(*data)
+        path = self._loss.lookup(*arguments.args)
         if not is_loss(path):
             raise RecordingError(f"{self._name} must return one value, the loss")
         if all(native.path is not path for native in known):
@@ -291,6 +303,36 @@ class TrainingStep:
         return found.data
 
 
+class BoundStep:
+    """A training step with its data in place; see `TrainingStep.bind`.
+
+    The optimizer's settings beside the learning rate count as they were at the first call.
+    """
+
+    def __init__(self, step: TrainingStep, arguments: Arguments) -> None:
+        self._step, self._arguments = step, arguments
+        self._native: Trainer | None = None
+
+    def __call__(self) -> float:
+        """One step: the loss before the update."""
+        step, native = self._step, self._native
+        with step._lock:
+            if native is not None and native.fed is self._arguments:
+                loss = native.once()
+                step.calls += 1
+                if loss is not None:
+                    return loss
+            losses = step._repeat(1, self._arguments, lambda: None)
+            self._native = next(step._serving(self._arguments), None)
+            return float(losses[0])
+
+    def repeat(self, count: int) -> Array:
+        """So many steps: the loss before each."""
+        whole("repeat: count", count)
+        with self._step._lock, patient_interrupt() as let_interrupt_through:
+            return self._step._repeat(count, self._arguments, let_interrupt_through)
+
+
 class Trainer:
     """A program that leaves a gradient and an optimizer's update of it, as machine code.
 
@@ -305,6 +347,7 @@ class Trainer:
         driver: what runs it.
         pace: how many steps to make at once.
         path: what it was made of, where somebody wants to know.
+        fed: the data that are in place.
 
     Raises:
         UnsupportedError, OutOfOrderError: there can be no machine code of this.
@@ -324,6 +367,7 @@ class Trainer:
         from gradloom.backends.llvm.driver import Driver
 
         self.path: Path | None = None
+        self.fed: Arguments | None = None
         self.pace = Pace()
         self._optimizer = optimizer
         mine = optimizer.parameters
@@ -343,6 +387,7 @@ class Trainer:
         self._slots = np.concatenate([self._plan.numbers, program.parameters[others]])
         self._moves = -1
         self._memory: list[Any] = []
+        self._known_memory: list[int] = []
         self._loose: tuple[Array, Array] = (np.empty(0), np.empty(0))
 
     def run(
@@ -389,15 +434,35 @@ class Trainer:
             optimizer.lr = rates[made] if schedule is not None else rate
         return found
 
+    def feed(self, arguments: Arguments) -> None:
+        """Put data in place."""
+        if self.fed is not arguments:
+            self.driver.feed([*arguments.numbers, 1.0])
+            self.fed = arguments
+
+    def once(self) -> float | None:
+        """One step, as fast as can be: the loss, or None where it was refused."""
+        self._connect()
+        optimizer = self._optimizer
+        self._fetch()
+        optimizer.steps += 1
+        loss = self.driver.once(optimizer.rates())
+        if loss is None:
+            optimizer.steps -= 1
+        self._bring()
+        return loss
+
     def _connect(self) -> None:
         """Look up where numbers and memory live, if anything has moved."""
+        optimizer = self._optimizer
+        memory = [getattr(optimizer, slot) for slot in optimizer.slots]
+        if self._moves != Parameter.moves or list(map(id, memory)) != self._known_memory:
+            self._connect_to(memory)
+
+    def _connect_to(self, memory: list[Any]) -> None:
         from gradloom.backends.llvm.driver import Outside
 
         optimizer = self._optimizer
-        memory = [getattr(optimizer, slot) for slot in optimizer.slots]
-        same = all(a is b for a, b in zip(memory, self._memory, strict=False))
-        if self._moves == Parameter.moves and same and len(memory) == len(self._memory):
-            return
         own = len(optimizer.parameters)
         load, save = [], []
         loose = np.array([place for place, _ in self._leaves.loose], dtype=np.int64)
@@ -414,6 +479,7 @@ class Trainer:
         self.driver.place("load", load)
         self.driver.place("save", [*save, *load[len(homes) :]])
         self._moves, self._memory = Parameter.moves, memory
+        self._known_memory = list(map(id, memory))
 
     def _fetch(self) -> None:
         """Copy the numbers of values that are no parameters, one by one."""

@@ -10,7 +10,7 @@ cannot be told or is not finite. What to do then is up to who called.
 
 import ctypes
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -321,8 +321,11 @@ class Driver:
         self.arena[:] = template
         self._fields = (ctypes.c_int64 * len(FIELDS))()
         self._alive: dict[str, Any] = {}  # what the fields point at
+        self._loss, norm = ctypes.c_double(), ctypes.c_double()
+        self._row: Any = ()
+        self._alive["one norm"] = norm
+        self._loss_at, self._norm_at = ctypes.addressof(self._loss), ctypes.addressof(norm)
         self._function("before", code)
-        self.rates = 0
         self._set("squares", -1)
         if plan:
             self._function("update", native.code(plan.update, bits))
@@ -462,14 +465,22 @@ class Driver:
             self._set("samples", len(order))
             self._set("results", results)
         self._run()
-        return self._fields[FIELDS.index("done")], losses, norms, results
+        return self._fields[_DONE], losses, norms, results
 
-    def once(self) -> "tuple[Callable[[], None], ctypes.c_double, ctypes.c_int64]":
-        """What makes one step again and again: a function to call, the loss that it leaves, and
-        how many steps it made: 0 where it refused."""
-        loss = ctypes.c_double()
-        self._alive["loss"] = loss
-        self._set("steps", 1)
-        self._set("losses", ctypes.addressof(loss))
-        at = ctypes.addressof(self._fields) + 8 * FIELDS.index("done")
-        return self._run, loss, ctypes.c_int64.from_address(at)
+    def once(self, rates: Sequence[float] = ()) -> float | None:
+        """Make one step: its loss, or None where it was refused."""
+        fields = self._fields
+        fields[_STEPS], fields[_LOSSES], fields[_NORMS] = 1, self._loss_at, self._norm_at
+        if rates:
+            row = self._row
+            if len(row) != len(rates):
+                row = self._row = (ctypes.c_double * len(rates))()
+            row[:] = rates
+            fields[_RATES], fields[_RATE_COUNT] = ctypes.addressof(row), len(row)
+        self._run()
+        return self._loss.value if fields[_DONE] else None
+
+
+_STEPS, _DONE, _LOSSES, _NORMS, _RATES, _RATE_COUNT = (
+    FIELDS.index(name) for name in ("steps", "done", "losses", "norms", "rates", "rate_count")
+)

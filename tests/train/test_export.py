@@ -478,7 +478,7 @@ def double(x: Any) -> Any:
         ({"gradient": "both"}, "gradient='both' needs parameters='argument'"),
         (
             {"gradient": "parameters", "parameters": "argument"},
-            "gradient='parameters': f has nothing to differentiate by",
+            "gradient='parameters': f has none to derive by",
         ),
         ({"name": "2x"}, "name must be an identifier of C, got '2x'"),
         ({"name": "double"}, "'double' is a word of the language: choose another name="),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gradloom.backends.llvm.header import Field, macro
 from gradloom.core.ops import where
 from gradloom.train.files import write_whole
-from gradloom.transforms.export import Extra, exported
+from gradloom.transforms.export import Extra, Wanted, exported
 
 if TYPE_CHECKING:
     from gradloom.train.preprocess import Categories, Numbers
@@ -77,16 +77,8 @@ def export(
     >>> [line for line in files[1].read_text().splitlines() if line.startswith("int area(")]
     ['int area(const float *inputs, float *outputs, float *workspace);']
     """
-    files = exported(
-        f,
-        Path(path),
-        target,
-        args=args,
-        name=name,
-        dtype=dtype,
-        gradient=gradient,
-        parameters=parameters,
-    )
+    wanted = Wanted(target, name, dtype, gradient, parameters)
+    files = exported(f, Path(path), wanted, args=args)
     return _written(files)
 
 
@@ -133,16 +125,13 @@ def export_run(
         classes = target_column.classes
         outputs = [Field(each, i, note="its probability") for i, each in enumerate(classes)]
         words.append(("CLASS_NAMES", "{" + ", ".join(map(_quoted, classes)) + "}"))
+    columns = [_input(i, column) for i, column in enumerate(inputs)]
     files = exported(
         _predictor(run),
         Path(path),
-        target,
+        Wanted(target, name, dtype),
         args=[[0.0] * len(inputs)],
-        name=name,
-        dtype=dtype,
-        extra=Extra(
-            said, [_input(i, column) for i, column in enumerate(inputs)], outputs, _distinct(words)
-        ),
+        extra=Extra(said, columns, outputs, _distinct(words)),
     )
     return _written(files)
 
@@ -196,7 +185,7 @@ def _input(place: int, column: "Numbers | Categories") -> Field:
 
 def _numbered(group: str, names: Sequence[str]) -> list[tuple[str, str]]:
     """Macros that number some names."""
-    return [(f"{group}_{macro(name) or 'X'}", str(i)) for i, name in enumerate(names)]
+    return [(f"{group or 'X'}_{macro(name) or 'X'}", str(i)) for i, name in enumerate(names)]
 
 
 def _distinct(words: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ where each number of the arguments and results stands, since C knows nothing of 
 import keyword
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -23,14 +24,13 @@ from gradloom.core import autodiff
 from gradloom.errors import ArgumentError
 from gradloom.loom.derivatives import gradient as derived
 from gradloom.loom.guards import Site
+from gradloom.loom.program import Program
 from gradloom.transforms.arguments import Arguments
 from gradloom.transforms.compiled import Compiled, compile
 from gradloom.transforms.replay import Path
 
 WASM = "wasm32"
 _OBJECT, _LIBRARY, _MODULE = (".o", ".obj"), (".a", ".lib"), (".wasm",)
-_GRADIENTS = (None, "inputs", "parameters", "both")
-_PARAMETERS = ("constant", "argument")
 # Of C and C++, beside those that are Python's as well.
 _RESERVED = {
     "auto", "bool", "case", "catch", "char", "const", "default", "delete", "do", "double",
@@ -39,6 +39,31 @@ _RESERVED = {
     "signed", "sizeof", "static", "struct", "switch", "template", "this", "throw", "true",
     "typedef", "typename", "union", "unsigned", "using", "virtual", "void", "volatile",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a function is to be written; see `gradloom.export`.
+
+    Raises:
+        ArgumentError: there is no such choice.
+    """
+
+    target: str | None = None
+    name: str | None = None
+    dtype: str | None = None
+    gradient: str | None = None
+    parameters: str = "constant"
+
+    def __post_init__(self) -> None:
+        _one_of("dtype", self.dtype, (None, *DTYPES))
+        _one_of("gradient", self.gradient, (None, "inputs", "parameters", "both"))
+        _one_of("parameters", self.parameters, ("constant", "argument"))
+        if self.gradient in ("parameters", "both") and self.parameters == "constant":
+            raise ArgumentError(
+                f"gradient={self.gradient!r} needs parameters='argument': the derivatives by "
+                "constants are of no use"
+            )
 
 
 class Extra(NamedTuple):
@@ -51,72 +76,58 @@ class Extra(NamedTuple):
     """
 
     about: Sequence[str] = ()
-    inputs: Sequence[Field] | None = None
-    outputs: Sequence[Field] | None = None
+    inputs: Sequence[Field] = ()
+    outputs: Sequence[Field] = ()
     definitions: Sequence[tuple[str, str]] = ()
 
 
 def exported(
     f: Callable[..., Any],
     path: PurePath,
-    target: str | None = None,
+    wanted: Wanted,
     *,
     args: Sequence[Any] | None = None,
-    name: str | None = None,
-    dtype: str | None = None,
-    gradient: str | None = None,
-    parameters: str = "constant",
     extra: Extra | None = None,
 ) -> dict[PurePath, bytes]:
     """The files that `gradloom.export` writes, and what is in them; see there.
 
     Args:
+        f, path, args: see there.
+        wanted: all other choices.
         extra: what else to say in the header.
     """
-    _one_of("dtype", dtype, (None, *DTYPES))
-    _one_of("gradient", gradient, _GRADIENTS)
-    _one_of("parameters", parameters, _PARAMETERS)
-    passed = parameters == "argument"
-    if gradient in ("parameters", "both") and not passed:
-        raise ArgumentError(
-            f"gradient={gradient!r} needs parameters='argument': the derivatives by constants "
-            "are of no use"
-        )
-    path, chosen = _chosen(path, target)
+    path, chosen = _chosen(path, wanted.target)
     compiled = f if isinstance(f, Compiled) else compile(f)
-    dtype = dtype or compiled._options.dtype
     key, paths = _recorded(compiled, args)
-    name = _identifier(name or _plain_name(compiled, path))
-    first = paths[0]
-    leaves = first.program.values
+    first, leaves = paths[0], paths[0].program.values
+    name = _identifier(wanted.name or _plain_name(compiled, path))
+    dtype = wanted.dtype or compiled._options.dtype
+    passed = wanted.parameters == "argument" and bool(leaves)
+    inputs = list(_inputs(compiled, key))
     functions = [Function(name, [each.program for each in paths])]
-    inputs = list(_inputs(compiled, key)) if key is not None else []
-    wrt: list[Field] = []
-    if gradient is not None:
+    by: list[Field] = []
+    if wanted.gradient is not None:
         autodiff.check_number(compiled, first.result.structure)
-        if gradient != "parameters":
-            wrt += inputs
-        if gradient != "inputs":
-            wrt.append(Field("parameters", header.total(wrt), (len(leaves),)))
-        if not header.total(wrt):
-            raise ArgumentError(f"gradient={gradient!r}: {name} has nothing to differentiate by")
-        functions.append(Function(f"{name}_gradient", [_gradient(x, gradient) for x in paths]))
-    bits = DTYPES[dtype]
+        by = _derived_by(inputs, len(leaves), wanted.gradient)
+        if not header.total(by):
+            raise ArgumentError(f"gradient={wanted.gradient!r}: {name} has none to derive by")
+        programs = [_gradient(each, wanted.gradient) for each in paths]
+        functions.append(Function(f"{name}_gradient", programs))
     numbers = np.array([value.data for value in leaves], dtype=np.float64)
-    passed = passed and bool(leaves)
-    written = write(functions, chosen, bits, numbers, passed=passed, strict=first.options.strict)
+    bits, strict = DTYPES[dtype], first.options.strict
+    written = write(functions, chosen, bits, numbers, passed=passed, strict=strict)
     more = extra or Extra()
     interface = Interface(
-        name,
-        [*_about(name, chosen, dtype, written), *more.about],
-        bits,
-        more.inputs or inputs,
-        more.outputs or list(_outputs(first.result.structure)),
-        len(leaves) if passed else 0,
-        wrt,
-        written.workspaces,
-        _lines([site for each in paths for site in each.sites]),
-        more.definitions,
+        name=name,
+        about=[*_about(name, chosen, dtype, written), *more.about],
+        bits=bits,
+        inputs=more.inputs or inputs,
+        outputs=more.outputs or list(_outputs(first.result.structure)),
+        parameters=len(leaves) if passed else 0,
+        gradient=by,
+        workspaces=written.workspaces,
+        guards=_lines([site for each in paths for site in each.sites]),
+        definitions=more.definitions,
     )
     return _files(path, chosen, interface, written)
 
@@ -177,7 +188,16 @@ def _recorded(compiled: Compiled, args: Sequence[Any] | None) -> tuple[tuple[Any
     return key, [path, *same]
 
 
-def _gradient(path: Path, by: str) -> Any:
+def _derived_by(inputs: Sequence[Field], parameters: int, gradient: str) -> list[Field]:
+    """The numbers that derivatives are by, in their order."""
+    by = [] if gradient == "parameters" else list(inputs)
+    if gradient != "inputs":
+        by.append(Field("parameters", header.total(by), (parameters,)))
+    return by
+
+
+def _gradient(path: Path, by: str) -> Program:
+    """The program of the value and its derivatives."""
     program = path.program
     wrt = [program.inputs] if by != "parameters" else []
     wrt += [program.parameters] if by != "inputs" else []

@@ -13,13 +13,15 @@ FIELDS = (
 )  # fmt: skip
 
 _WIDE = 8  # lanes that are copied at once
+_NEAR = 8  # inputs of a row that are; rows a power of 2 apart drive each other from the cache
 
 
 class Frame:
     """Writes the functions that run the blocks.
 
     `chunk(frame, block, c)` runs the blocks of a range of lanes, with sums of its own;
-    `finish(frame)` puts the sums together. A frame is an array of addresses and counts:
+    `finish(frame)` puts the sums together; `whole(frame, block)` is all of it. A frame is an array
+    of addresses and counts:
 
     - arena, scratch, tables: what all lanes share;
     - sources, strides, inputs, input_count: for each laned input where its numbers (doubles)
@@ -47,8 +49,8 @@ class Frame:
     def _slot(self, w: Writer, slots: str, index: str) -> str:
         return w.assign(f"sext i32 {self._item(w, slots, index, 'i32')} to i64")
 
-    def chunk(self) -> Writer:
-        """The lines of `chunk`."""
+    def chunk(self, take: str) -> Writer:
+        """The lines of `chunk`, given the name of `take`."""
         w = Writer()
         arena, scratch, tables = (self._field(w, x) for x in ("arena", "scratch", "tables"))
         pitch = w.assign(f"mul i64 {self._field(w, 'sum_pitch', 'i64')}, %number")
@@ -65,7 +67,10 @@ class Frame:
         with _Each(w, w.assign(f"sdiv i64 {up}, {self.width}")) as i:
             begin = w.assign(f"add i64 {first}, {w.assign(f'mul i64 {i}, {self.width}')}")
             count = _least(w, w.assign(f"sub i64 {end}, {begin}"), str(self.width))
-            self._take(w, begin, count)
+            w.line(
+                f"call void @{take}(ptr %frame, ptr %block, i64 {self.width}, i64 {begin}, "
+                f"i64 {count})"
+            )
             w.line(
                 f"call void @lanes(ptr {arena}, ptr {scratch}, ptr {tables}, ptr %block, "
                 f"ptr {sums}, i64 {count})"
@@ -80,50 +85,19 @@ class Frame:
         slot = w.assign(f"mul i64 {self._slot(w, slots, index)}, {self.width}")
         return w.assign(f"getelementptr {self.real}, ptr %block, i64 {slot}")
 
-    def _take(self, w: Writer, begin: str, count: str) -> None:
-        """Copy the inputs into the block."""
+    def take(self) -> Writer:
+        """The lines of `take`, which copies the inputs of some lanes into a block.
+
+        Inputs that stand one behind the other, as in the rows of an array, are taken together.
+        """
+        w = Writer()
         order = self._field(w, "order")
         with w.choose(w.assign(f"icmp eq ptr {order}, null")) as otherwise:
-            self._take_from(w, begin, count, lambda lane: lane, ordered=False)
+            _Taking(self, w, lambda lane: lane, ordered=False).write()
             otherwise()
-            self._take_from(
-                w, begin, count, lambda lane: self._item(w, order, lane, "i64"), ordered=True
-            )
-
-    def _take_from(
-        self, w: Writer, begin: str, count: str, of: Callable[[str], str], *, ordered: bool
-    ) -> None:
-        """Copy the inputs into the block, for each lane the one that is its own."""
-        sources, strides = self._field(w, "sources"), self._field(w, "strides")
-        slots = self._field(w, "inputs")
-        with _Each(w, self._field(w, "input_count", "i64")) as i:
-            row = self._row(w, slots, i)
-            stride, source = self._item(w, strides, i, "i64"), self._item(w, sources, i, "ptr")
-
-            def copy(
-                turn: str, width: int, row: str = row, source: str = source, stride: str = stride
-            ) -> None:
-                double, real = (
-                    kind if width == 1 else f"<{width} x {kind}>" for kind in ("double", self.real)
-                )
-                lane = of(w.assign(f"add i64 {begin}, {turn}"))
-                ahead = w.assign(f"mul i64 {lane}, {stride}")
-                at = w.assign(f"getelementptr i8, ptr {source}, i64 {ahead}")
-                found = w.assign(f"load {double}, ptr {at}, align 8")
-                if self.real == "float":
-                    found = w.assign(f"fptrunc {double} {found} to {real}")
-                at = w.assign(f"getelementptr {self.real}, ptr {row}, i64 {turn}")
-                w.line(f"store {real} {found}, ptr {at}, align 4")
-
-            # Lanes that lie side by side are copied several at once.
-            close = "false" if ordered else w.assign(f"icmp eq i64 {stride}, 8")
-            some = w.assign(f"sdiv i64 {count}, {_WIDE}")
-            some = w.assign(f"select i1 {close}, i64 {some}, i64 0")
-            with _Each(w, some) as index:
-                copy(w.assign(f"mul i64 {index}, {_WIDE}"), _WIDE)
-            done = w.assign(f"mul i64 {some}, {_WIDE}")
-            with _Each(w, w.assign(f"sub i64 {count}, {done}")) as index:
-                copy(w.assign(f"add i64 {index}, {done}"), 1)
+            _Taking(self, w, lambda lane: self._item(w, order, lane, "i64"), ordered=True).write()
+        w.line("ret void")
+        return w
 
     def _wide(self, w: Writer, row: str, lane: str) -> str:
         """A number of the block as a double."""
@@ -161,6 +135,17 @@ class Frame:
                 before = w.assign(f"load i8, ptr {at}")
                 w.line(f"store i8 {w.assign(f'and i8 {before}, {good}')}, ptr {at}")
 
+    def whole(self) -> Writer:
+        """The lines of `whole`: what comes before the lanes, all chunks, and `finish`."""
+        w = Writer()
+        given = ", ".join(f"ptr {self._field(w, x)}" for x in ("arena", "scratch", "tables"))
+        w.line(f"call void @before({given})")
+        with w.loop(self._field(w, "chunks", "i64")) as turn:
+            w.line(f"call void @chunk(ptr %frame, ptr %block, i64 {turn.index})")
+        w.line("call void @finish(ptr %frame)")
+        w.line("ret void")
+        return w
+
     def finish(self) -> Writer:
         """The lines of `finish`."""
         w = Writer()
@@ -180,6 +165,172 @@ class Frame:
         w.line(f"call void @after(ptr {arena}, ptr {scratch}, ptr {tables})")
         w.line("ret void")
         return w
+
+
+class _Taking:
+    """Writes how the inputs of some lanes are copied into a block.
+
+    Args:
+        frame, w: what writes, and where.
+        of: which of an input's numbers belongs to a lane.
+        ordered: whether that is any but the lane's own place.
+    """
+
+    def __init__(self, frame: Frame, w: Writer, of: Callable[[str], str], *, ordered: bool) -> None:
+        self.frame, self.w, self.of, self.ordered = frame, w, of, ordered
+        self.sources, self.strides = (frame._field(w, x) for x in ("sources", "strides"))
+        self.slots, self.inputs = frame._field(w, "inputs"), frame._field(w, "input_count", "i64")
+
+    def write(self) -> None:
+        """All inputs: the first, those that stand behind it, and so on."""
+        w, item = self.w, self.frame._item
+        names = ("first", "scan", "look", "take", "next", "end")
+        first, scan, look, take, further, end = (w.label(name) for name in names)
+        i, k, on, bumped = (w.name() for _ in range(4))
+        before = w.block
+        any_ = w.assign(f"icmp sgt i64 {self.inputs}, 0")
+        w.line(f"br i1 {any_}, label %{first}, label %{end}")
+        w.start(first)
+        w.line(f"{i} = phi i64 [0, %{before}], [{on}, %{further}]")
+        stride, source = item(w, self.strides, i, "i64"), item(w, self.sources, i, "i64")
+        # Lanes that lie side by side are copied as they are.
+        close = "false" if self.ordered else w.assign(f"icmp eq i64 {stride}, 8")
+        w.line(f"br i1 {close}, label %{take}, label %{scan}")
+        w.start(scan)
+        w.line(f"{k} = phi i64 [1, %{first}], [{bumped}, %{look}]")
+        at = w.assign(f"add i64 {i}, {k}")
+        inside = w.assign(f"icmp slt i64 {at}, {self.inputs}")
+        w.line(f"br i1 {inside}, label %{look}, label %{take}")
+        w.start(look)
+        behind = w.assign(f"add i64 {source}, {w.assign(f'mul i64 {k}, 8')}")
+        near = w.assign(f"icmp eq i64 {item(w, self.sources, at, 'i64')}, {behind}")
+        alike = w.assign(f"icmp eq i64 {item(w, self.strides, at, 'i64')}, {stride}")
+        bump = w.assign(f"and i1 {near}, {alike}")
+        w.line(f"{bumped} = add i64 {k}, 1")
+        w.line(f"br i1 {bump}, label %{scan}, label %{take}")
+        w.start(take)
+        run = w.assign(f"phi i64 [1, %{first}], [{k}, %{scan}], [{k}, %{look}]")
+        pointer = w.assign(f"inttoptr i64 {source} to ptr")
+        several = w.assign(f"icmp sgt i64 {run}, 1")
+        with w.choose(several) as otherwise:
+            self._rows(i, run, pointer, stride)
+            otherwise()
+            self._column(i, pointer, stride, close)
+        w.line(f"br label %{further}")
+        w.start(further)
+        w.line(f"{on} = add i64 {i}, {run}")
+        more = w.assign(f"icmp slt i64 {on}, {self.inputs}")
+        w.line(f"br i1 {more}, label %{first}, label %{end}")
+        w.start(end)
+
+    def _into(self, index: str, lane: str) -> str:
+        """Where an input's number for a lane goes."""
+        w, real = self.w, self.frame.real
+        row = w.assign(f"mul i64 {self.frame._slot(w, self.slots, index)}, %width")
+        place = w.assign(f"add i64 {row}, {lane}")
+        return w.assign(f"getelementptr {real}, ptr %block, i64 {place}")
+
+    def _from(self, source: str, stride: str, lane: str) -> str:
+        """Where a lane's number is."""
+        w = self.w
+        ahead = w.assign(f"mul i64 {self.of(w.assign(f'add i64 %begin, {lane}'))}, {stride}")
+        return w.assign(f"getelementptr i8, ptr {source}, i64 {ahead}")
+
+    def _store(self, found: str, into: str, width: int) -> None:
+        w, real = self.w, self.frame.real
+        double, kind = (x if width == 1 else f"<{width} x {x}>" for x in ("double", real))
+        if real == "float":
+            found = w.assign(f"fptrunc {double} {found} to {kind}")
+        w.line(f"store {kind} {found}, ptr {into}, align {8 if real == 'double' else 4}")
+
+    def _column(self, index: str, source: str, stride: str, close: str) -> None:
+        """One input: several lanes at once where they lie side by side, else one by one."""
+        w = self.w
+
+        def copy(lane: str, width: int) -> None:
+            kind = "double" if width == 1 else f"<{width} x double>"
+            at = self._from(source, stride, lane)
+            found = w.assign(f"load {kind}, ptr {at}, align 8")
+            self._store(found, self._into(index, lane), width)
+
+        some = w.assign(f"sdiv i64 %count, {_WIDE}")
+        some = w.assign(f"select i1 {close}, i64 {some}, i64 0")
+        with _Each(w, some) as turn:
+            copy(w.assign(f"mul i64 {turn}, {_WIDE}"), _WIDE)
+        done = w.assign(f"mul i64 {some}, {_WIDE}")
+        with _Each(w, w.assign(f"sub i64 %count, {done}")) as turn:
+            copy(w.assign(f"add i64 {turn}, {done}"), 1)
+
+    def _rows(self, first: str, run: str, source: str, stride: str) -> None:
+        """Inputs that stand one behind the other: a few of them for all lanes, then the next."""
+        w = self.w
+        up = w.assign(f"add i64 {run}, {_NEAR - 1}")
+        with _Each(w, w.assign(f"sdiv i64 {up}, {_NEAR}")) as turn:
+            begin = w.assign(f"mul i64 {turn}, {_NEAR}")
+            count = _least(w, w.assign(f"sub i64 {run}, {begin}"), str(_NEAR))
+            start = w.assign(f"getelementptr double, ptr {source}, i64 {begin}")
+            self._tiles(w.assign(f"add i64 {first}, {begin}"), count, start, stride)
+
+    def _tiles(self, first: str, count: str, source: str, stride: str) -> None:
+        """Some of them, two at once for several lanes."""
+        w = self.w
+        groups, pairs = w.assign(f"sdiv i64 %count, {_WIDE}"), w.assign(f"sdiv i64 {count}, 2")
+        odd, last = w.assign(f"and i64 {count}, 1"), w.assign(f"sub i64 {count}, 1")
+        with _Each(w, groups) as group:
+            lane = w.assign(f"mul i64 {group}, {_WIDE}")
+            lanes = [w.assign(f"add i64 {lane}, {i}") for i in range(_WIDE)]
+            rows = [self._from(source, stride, one) for one in lanes]
+            with _Each(w, pairs) as pair:
+                step = w.assign(f"mul i64 {pair}, 2")
+                found = [self._number(row, step, 2) for row in rows]
+                for place, column in enumerate(self._turned(found)):
+                    index = w.assign(f"add i64 {first}, {w.assign(f'add i64 {step}, {place}')}")
+                    self._store(column, self._into(index, lane), _WIDE)
+            with _Each(w, odd):
+                index = w.assign(f"add i64 {first}, {last}")
+                for row, one in zip(rows, lanes, strict=True):
+                    self._store(self._number(row, last, 1), self._into(index, one), 1)
+        done = w.assign(f"mul i64 {groups}, {_WIDE}")
+        with _Each(w, w.assign(f"sub i64 %count, {done}")) as turn:
+            lane = w.assign(f"add i64 {done}, {turn}")
+            row = self._from(source, stride, lane)
+            with w.loop(count) as one:
+                index = w.assign(f"add i64 {first}, {one.index}")
+                self._store(self._number(row, one.index, 1), self._into(index, lane), 1)
+
+    def _number(self, row: str, index: str, width: int) -> str:
+        """Some of a row's numbers from a place on."""
+        at = self.w.assign(f"getelementptr double, ptr {row}, i64 {index}")
+        kind = "double" if width == 1 else f"<{width} x double>"
+        return self.w.assign(f"load {kind}, ptr {at}, align 8")
+
+    def _turned(self, pairs: list[str]) -> list[str]:
+        """Of a pair for each lane, a vector of the first numbers and one of the second."""
+        # Even and odd lanes apart: what is left then stays within 16 bytes, which is cheap.
+        even, odd = self._joined(pairs[::2]), self._joined(pairs[1::2])
+        kind, width = f"<{_WIDE} x double>", _WIDE
+        columns = []
+        for first in (0, 1):
+            places = [first + i - i % 2 + (width if i % 2 else 0) for i in range(width)]
+            mask = ", ".join(f"i32 {place}" for place in places)
+            columns.append(
+                self.w.assign(
+                    f"shufflevector {kind} {even}, {kind} {odd}, <{width} x i32> <{mask}>"
+                )
+            )
+        return columns
+
+    def _joined(self, parts: list[str]) -> str:
+        """Vectors one behind the other."""
+        size = 2
+        while len(parts) > 1:
+            kind, mask = f"<{size} x double>", ", ".join(f"i32 {i}" for i in range(2 * size))
+            parts = [
+                self.w.assign(f"shufflevector {kind} {a}, {kind} {b}, <{2 * size} x i32> <{mask}>")
+                for a, b in zip(parts[::2], parts[1::2], strict=True)
+            ]
+            size *= 2
+        return parts[0]
 
 
 class _Each:

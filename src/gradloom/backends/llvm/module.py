@@ -30,7 +30,6 @@ from gradloom.backends.llvm.stream import StandingError, Stream
 from gradloom.backends.llvm.target import Target
 from gradloom.loom.program import Program
 
-
 PLAIN = "nounwind optnone noinline"
 _LITTLE = 4000  # instructions of a kernel, roughly, that are worth no better code
 
@@ -294,7 +293,7 @@ def written(
     """A program's module.
 
     Its functions: `before`, all that no lane has a say in; `lanes`, a block of lanes; `after`, what
-    needs sums over lanes; and, with lanes, `chunk` and `finish` (see `Frame`).
+    needs sums over lanes; and, with lanes, `chunk`, `finish` and `whole` (see `Frame`).
     """
     made = Module(target, bits, strict=strict, quick=True)
     spaces = {ARENA: "%arena", SUMS: "%arena", SCRATCH: "%scratch", BLOCK: "%block"}
@@ -314,6 +313,9 @@ def written(
         w.line("ret void")
         made.define("lanes", [*shared, "ptr %block", "ptr %sums", "i64 %count"], w)
         frame = Frame(made.real, lowered.width)
-        made.define("chunk", ["ptr %frame", "ptr %block", "i64 %number"], frame.chunk())
+        taken = ["ptr %frame", "ptr %block", "i64 %width", "i64 %begin", "i64 %count"]
+        take = made.share(taken, frame.take())
+        made.define("chunk", ["ptr %frame", "ptr %block", "i64 %number"], frame.chunk(take))
         made.define("finish", ["ptr %frame"], frame.finish())
+        made.define("whole", ["ptr %frame", "ptr %block"], frame.whole())
     return made

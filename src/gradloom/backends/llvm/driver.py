@@ -21,6 +21,7 @@ from gradloom.backends.llvm import frame as frames
 from gradloom.backends.llvm import native
 from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.ir import Arithmetic, Writer, literal
+from gradloom.backends.llvm.kernel import splat
 from gradloom.backends.llvm.library import library
 from gradloom.backends.llvm.lowering import UnsupportedError
 from gradloom.backends.llvm.module import Module
@@ -233,29 +234,44 @@ class _Writing:
             inside = self._element(self.real, arena, slot)
             turns = w.assign(f"sdiv i64 {count}, {VECTOR}")
             with frames._Each(w, turns) as turn:
-                at = w.assign(f"mul i64 {turn}, {VECTOR}")
-                self._copy(kind, outside, inside, at, VECTOR)
+                self._copy(kind, outside, inside, w.assign(f"mul i64 {turn}, {VECTOR}"), "")
             done = w.assign(f"mul i64 {turns}, {VECTOR}")
-            with frames._Each(w, w.assign(f"sub i64 {count}, {done}")) as turn:
-                self._copy(kind, outside, inside, w.assign(f"add i64 {done}, {turn}"), 1)
+            rest = w.assign(f"sub i64 {count}, {done}")
+            with w.when(w.assign(f"icmp ne i64 {rest}, 0")):
+                every = splat(w, f"<{VECTOR} x i64>", "i64", rest, VECTOR)
+                order = ", ".join(f"i64 {i}" for i in range(VECTOR))
+                mask = w.assign(f"icmp slt <{VECTOR} x i64> <{order}>, {every}")
+                self._copy(kind, outside, inside, done, mask)
 
-    def _copy(self, kind: str, outside: str, inside: str, at: str, width: int) -> None:
+    def _copy(self, kind: str, outside: str, inside: str, at: str, mask: str) -> None:
+        """Copy a vector, or some of its numbers."""
         w = self.w
-        wide, real = (Arithmetic(w, width, bits).real for bits in (64, self.bits))
-        out, own = self._element("double", outside, at), self._element(self.real, inside, at)
+        wide, own = (Arithmetic(w, VECTOR, bits) for bits in (64, self.bits))
+        there = self._element("double", outside, at), wide
+        here = self._element(self.real, inside, at), own
         if kind == "load":
-            found = w.assign(f"load {wide}, ptr {out}, align 8")
+            found = self._read(*there, mask)
             if self.bits == 32:
-                found = w.assign(f"fptrunc {wide} {found} to {real}")
-            w.line(f"store {real} {found}, ptr {own}, align {self.bits // 8}")
+                found = w.assign(f"fptrunc {wide.real} {found} to {own.real}")
+            self._put(*here, mask, found)
             return
-        found = w.assign(f"load {real}, ptr {own}, align {self.bits // 8}")
+        found = self._read(*here, mask)
         if self.bits == 32:
-            found = w.assign(f"fpext {real} {found} to {wide}")
+            found = w.assign(f"fpext {own.real} {found} to {wide.real}")
         if kind == "add":
-            before = w.assign(f"load {wide}, ptr {out}, align 8")
-            found = w.assign(f"fadd {wide} {before}, {found}")
-        w.line(f"store {wide} {found}, ptr {out}, align 8")
+            found = wide.add(self._read(*there, mask), found)
+        self._put(*there, mask, found)
+
+    def _read(self, at: str, a: Arithmetic, mask: str) -> str:
+        if mask:
+            return self.w.masked_load(a, at, mask, a.bits // 8)
+        return self.w.assign(f"load {a.real}, ptr {at}, align {a.bits // 8}")
+
+    def _put(self, at: str, a: Arithmetic, mask: str, found: str) -> None:
+        if mask:
+            self.w.masked_store(a, found, at, mask, a.bits // 8)
+        else:
+            self.w.line(f"store {a.real} {found}, ptr {at}, align {a.bits // 8}")
 
 
 @functools.cache

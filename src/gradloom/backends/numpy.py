@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from gradloom.backends.batch import Batch
 from gradloom.backends.functions import function
 from gradloom.core.table import OPS
 from gradloom.loom.guards import same
@@ -106,6 +107,20 @@ class Runner:
             for step in self._steps:
                 step()
         return self.read(program.outputs)
+
+    def run_batch(self, batch: Batch, parameters: Array) -> tuple[Array, Array]:
+        """The same of a runner with lanes, for samples in arrays, of which there may be any number.
+
+        Returns:
+            The outputs that all lanes share; and a row of as many as lanes for each of the others.
+        """
+        if batch.lanes != self.lanes:
+            Runner.__init__(self, self.program, batch.lanes)
+        program, shared, columns = self.program, iter(batch.shared), iter(batch.columns())
+        own = program.laned[program.inputs]
+        found = self.run([next(columns if laned else shared) for laned in own], parameters)
+        outputs = program.laned[program.outputs]
+        return self._shared[program.outputs[~outputs]], found[outputs]
 
     def holds(self) -> NDArray[np.bool_]:
         """Which guards held in the last run, one after another; with lanes, in which lanes all."""
@@ -282,7 +297,8 @@ class _Scribe:
             tape.append((evaluate, result, cells))
             if one.muted:
                 tape.append((_quiet, result, (result, *[slots[i] for i in one.muted])))
-            tape.append((operator.add, out, (out, result)))
+            sums = operator.add, out, (out, result)
+            tape.append(sums if one.accumulate else (operator.pos, out, (result,)))
         return tape
 
     def _spell(self, body: Body, lines: list[_Line]) -> None:

@@ -98,8 +98,9 @@ class Kernel:
         """The axes that are summed over."""
         if self.start is None:
             return []
-        if self.out.scale:  # only the lanes may be
-            return [len(self.shape) - 1] if self.laned and not self.out.lane else []
+        if self.out.scale or (self.ordered and self.overlap):  # only the lanes may be
+            lane = self.out.lane if self.out.scale or not self.laned else self.out.strides[-1]
+            return [len(self.shape) - 1] if self.laned and not lane else []
         return [i for i, stride in enumerate(self.out.strides) if stride == 0]
 
 
@@ -232,7 +233,7 @@ def _along(kernel: Kernel, axis: int, most: int) -> Plan | None:
     if axis in summed:
         if kernel.ordered or kernel.overlap:
             return None
-    elif step != 1:
+    elif step != 1 or (kernel.ordered and kernel.overlap):
         return None
     width = min(most, 1 << (size - 1).bit_length())
     total = math.prod(kernel.shape)
@@ -250,9 +251,12 @@ def _along(kernel: Kernel, axis: int, most: int) -> Plan | None:
             gathered = turns * width * 1.3
             footprint = math.prod(n for n, s in zip(kernel.shape, access.strides, strict=True) if s)
             copied = footprint * 2.0 + turns
-            if copied < gathered and not kernel.overlap:
+            # What is folded lies at other places too.
+            if copied < gathered and not kernel.overlap and not kernel.fold:
                 packed.append(place)
-            cost += min(gathered, copied)
+                cost += copied
+            else:
+                cost += gathered
     if axis in summed:
         cost += outputs * 8.0
     else:

@@ -338,6 +338,10 @@ TOOLS = {
         [*ARM, "-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"],
         [*BOARD, "-M", "mps2-an386", "-kernel"],
     ),
+    "cortex-m4 softfp": (
+        [*ARM, "-mcpu=cortex-m4", "-mfloat-abi=softfp", "-mfpu=fpv4-sp-d16"],
+        [*BOARD, "-M", "mps2-an386", "-kernel"],
+    ),
     "cortex-m7": (
         [*ARM, "-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"],
         [*BOARD, "-M", "mps2-an500", "-kernel"],
@@ -362,7 +366,7 @@ def test_another_machine_gets_the_same_numbers(tmp_path: Path, target: str, dtyp
     files = gl.export(
         f,
         tmp_path / "risk.a",
-        target,
+        target.split()[0],
         args=arguments,
         name="risk",
         dtype=dtype,

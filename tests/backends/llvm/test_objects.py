@@ -8,7 +8,7 @@ import llvmlite.binding as llvm
 import pytest
 
 from gradloom.backends.llvm import target as targets
-from gradloom.backends.llvm.objects import archive, read_elf
+from gradloom.backends.llvm.objects import any_float_convention, archive, read_elf
 
 TEXT = """
 @shown = constant double 1.0
@@ -57,6 +57,17 @@ def test_an_object_tells_its_machine_and_what_it_lacks(triple: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"\0asm\1\0\0\0", b"\xcf\xfa\xed\xfe" + bytes(60)])
 def test_other_files_are_none(content: bytes) -> None:
     assert read_elf(content) is None
+
+
+def test_only_the_convention_for_floats_is_changed() -> None:
+    for triple in ("thumbv7em-unknown-none-eabihf", "thumbv7m-unknown-none-eabi"):
+        before = built(triple)
+        after = any_float_convention(before)
+        places = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+        if triple.endswith("hf"):
+            assert [(before[i - 1], before[i], after[i]) for i in places] == [(28, 1, 3)]
+        else:
+            assert places == []
 
 
 @pytest.mark.skipif(shutil.which("ar") is None, reason="ar is not installed")

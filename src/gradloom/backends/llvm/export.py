@@ -33,7 +33,7 @@ from gradloom.backends.llvm.memory import (
 )
 from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.narrow import narrowed
-from gradloom.backends.llvm.objects import read_elf
+from gradloom.backends.llvm.objects import any_float_convention, read_elf
 from gradloom.backends.llvm.softmath import definitions
 from gradloom.errors import ArgumentError
 from gradloom.loom.merge import merge
@@ -218,7 +218,8 @@ def _compiled(text: str, machine: Machine) -> bytes:
     options.loop_unrolling = not machine.small
     builder = llvm.create_pass_builder(tool, options)
     builder.getModulePassManager().run(module, builder)
-    return bytes(tool.emit_object(module))
+    obj = bytes(tool.emit_object(module))
+    return any_float_convention(obj) if "eabihf" in target.triple else obj
 
 
 def _lacking(obj: bytes) -> list[str]:

@@ -77,11 +77,9 @@ _KNOWN = [
     ),
     _cortex("m0", "no floating point", "thumbv6m-unknown-none-eabi", 0, False),
     _cortex("m3", "no floating point", _SOFT, 0, False),
-    _cortex("m4", "single precision, hard-float ABI", _HARD, 32, False),
-    _cortex("m7", "double precision, hard-float ABI", _HARD, 64, True),
-    _cortex(
-        "m33", "single precision, hard-float ABI", "thumbv8m.main-unknown-none-eabihf", 32, True
-    ),
+    _cortex("m4", "single precision", _HARD, 32, False),
+    _cortex("m7", "double precision", _HARD, 64, True),
+    _cortex("m33", "single precision", "thumbv8m.main-unknown-none-eabihf", 32, True),
     _riscv("riscv32", "RV32IMAC, no floating point, ILP32", "+m,+a,+c", 0),
     _riscv("riscv32f", "RV32IMAFC, single precision, ILP32F", "+m,+a,+f,+c", 32),
     _riscv("riscv64", "RV64GC, LP64D", "+m,+a,+f,+d,+c", 64),
@@ -101,7 +99,7 @@ def machine(name: str) -> Machine:
         ArgumentError: there is none.
 
     >>> machine("cortex-m4").about
-    'Arm Cortex-M4: single precision, hard-float ABI'
+    'Arm Cortex-M4: single precision'
     >>> machine("z80")
     Traceback (most recent call last):
     gradloom.errors.ArgumentError: no target is called 'z80'; there are host, x86-64, x86-64-v3,

@@ -13,6 +13,9 @@ MACHINES = {3: "x86", 40: "Arm", 62: "x86-64", 183: "AArch64", 243: "RISC-V"}
 
 _SYMBOLS = 2  # the kind of section that is the table of symbols
 _LOCAL = 0
+# Of Arm: the kind of section that has the attributes; the one that tells how floats are passed;
+# and its value for code that fits either way.
+_ATTRIBUTES, _FLOAT_ARGUMENTS, _EITHER = 0x70000003, 28, 3
 
 
 class Symbol(NamedTuple):
@@ -47,11 +50,7 @@ def read_elf(obj: bytes) -> Elf | None:
         return None
     wide = obj[4] == 2
     (machine,) = struct.unpack_from("<H", obj, 18)
-    (table,) = struct.unpack_from("<Q" if wide else "<I", obj, 40 if wide else 32)
-    size, count = struct.unpack_from("<HH", obj, 58 if wide else 46)
-    # Of a section: its kind, where it begins, its size, and the section of its names.
-    form = "<4xI16xQQI" if wide else "<4xI8xIII"
-    sections = [struct.unpack_from(form, obj, table + i * size) for i in range(count)]
+    sections = _sections(obj)
     symbols = []
     for kind, start, length, link in sections:
         if kind != _SYMBOLS:
@@ -67,6 +66,43 @@ def read_elf(obj: bytes) -> Elf | None:
                 end = obj.index(b"\0", names + name)
                 symbols.append(Symbol(obj[names + name : end].decode(), section != 0))
     return Elf(MACHINES.get(machine, str(machine)), 64 if wide else 32, symbols)
+
+
+def _sections(obj: bytes) -> list[tuple[int, int, int, int]]:
+    """Of each section its kind, where it begins, its size, and the section of its names."""
+    wide = obj[4] == 2
+    (table,) = struct.unpack_from("<Q" if wide else "<I", obj, 40 if wide else 32)
+    size, count = struct.unpack_from("<HH", obj, 58 if wide else 46)
+    form = "<4xI16xQQI" if wide else "<4xI8xIII"
+    return [struct.unpack_from(form, obj, table + i * size) for i in range(count)]
+
+
+def any_float_convention(obj: bytes) -> bytes:
+    """An Arm object that says that it may be linked with code of either convention for floats.
+
+    That is so for functions that take and give none: pointers and integers go the same way.
+
+    Reference: Tag_ABI_VFP_args in https://github.com/ARM-software/abi-aa, addenda32.
+    """
+    changed = bytearray(obj)
+    for kind, start, size, _ in _sections(obj):
+        if kind == _ATTRIBUTES:
+            at = _attribute(obj[start : start + size], _FLOAT_ARGUMENTS)
+            if at is not None:
+                changed[start + at] = _EITHER
+    return bytes(changed)
+
+
+def _attribute(content: bytes, wanted: int) -> int | None:
+    """Where the number stands that an attribute of a file has; all numbers here take one byte."""
+    at = content.index(b"aeabi\0") + 6 + 1 + 4  # the vendor, the tag for a file, its size
+    while at < len(content):
+        tag = content[at]
+        if tag == wanted:
+            return at + 1
+        text = tag in (4, 5) or (tag > 32 and tag % 2 == 1)
+        at = content.index(0, at + 1) + 1 if text else at + 2
+    return None
 
 
 def archive(name: str, obj: bytes, symbols: Iterable[str]) -> bytes:

@@ -366,7 +366,7 @@ def test_another_machine_gets_the_same_numbers(tmp_path: Path, target: str, dtyp
     files = gl.export(
         f,
         tmp_path / "risk.a",
-        target.split()[0],
+        target.split(maxsplit=1)[0],
         args=arguments,
         name="risk",
         dtype=dtype,

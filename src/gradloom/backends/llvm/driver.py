@@ -26,6 +26,7 @@ from gradloom.backends.llvm.library import library
 from gradloom.backends.llvm.lowering import UnsupportedError
 from gradloom.backends.llvm.module import Module
 from gradloom.backends.llvm.native import aligned
+from gradloom.backends.llvm.sweep import swept
 from gradloom.loom.program import Program
 from gradloom.loom.update import Plan
 from gradloom.loom.views import Slots
@@ -344,7 +345,12 @@ class Driver:
         self._function("before", code)
         self._set("squares", -1)
         if plan:
-            self._function("update", native.code(plan.update, bits))
+            update = swept(plan.update, bits)
+            if update is None:
+                self._function("update", native.code(plan.update, bits))
+            else:
+                self._alive["update"] = update
+                self._set("update", update.address("before"))
             if plan.prepare:
                 self._function("prepare", native.code(plan.prepare, bits))
             self._set("rate_slot", plan.rates)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.backends import numpy as reference
+from gradloom.backends.batch import Batch
 from gradloom.errors import ArgumentError
 from gradloom.loom.program import Program
 
@@ -24,6 +25,8 @@ class Runner(Protocol):
     """A program with an arena of its own, ready to run; `gradloom.backends.numpy` says how."""
 
     def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array: ...
+
+    def run_batch(self, batch: Batch, parameters: Array) -> tuple[Array, Array]: ...
 
     def holds(self) -> NDArray[np.bool_]: ...
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.backends.batch import Batch
 from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.elementary import FUNCTIONS
 from gradloom.backends.llvm.frame import FIELDS
@@ -19,12 +21,17 @@ from gradloom.backends.llvm.lowering import Lowered, UnsupportedError, block_wid
 from gradloom.backends.llvm.module import Module, written
 from gradloom.loom.guards import same
 from gradloom.loom.merge import merge
-from gradloom.loom.program import Body, Program
+from gradloom.loom.program import Body, Item, Loop, Program
 from gradloom.loom.roll import roll
 
 Array = NDArray[np.float64]
 
 CHUNKS = 16  # ranges of lanes that are summed up apart, whatever the number of threads
+_RESULTS, _ORDER = FIELDS.index("results"), FIELDS.index("order")
+
+# Operations on single numbers, about: from how many on waking a thread pays, and up to how many
+# all is done in a single call, which no Ctrl-C interrupts.
+_WORTH_A_THREAD, _PATIENCE = 1_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +43,14 @@ class Code:
         lowered: as calls of kernels.
         module: as LLVM reads it.
         library: as it runs.
+        work: how many operations on single numbers a lane takes, about.
     """
 
     program: Program
     lowered: Lowered
     module: Module
     library: Library
+    work: int = 0
 
 
 def code(
@@ -63,7 +72,28 @@ def code(
         width = min(some, block_width(program, target, bits))
     lowered = lower(program, target, bits, lanes=lanes, width=width)
     module = written(program, lowered, target, bits, strict=strict)
-    return Code(program, lowered, module, library(module, target))
+    work = _work(program.instructions, program.laned) if lanes else 0
+    return Code(program, lowered, module, library(module, target), work)
+
+
+def _work(items: Sequence[Item], laned: NDArray[np.bool_]) -> int:
+    """How many operations these are in every lane."""
+    total = 0
+    for one in items:
+        if isinstance(one, Loop):
+            total += one.count * _work(one.body, laned)
+            continue
+        firsts = [x.offset if x.table is None else int(x.table.flat[0]) for x in one.views]
+        if laned[firsts].any():
+            total += math.prod(one.shape) * _operations(one.body)
+    return total
+
+
+def _operations(body: Body) -> int:
+    """Of one element; a function takes as long as several sums."""
+    if not isinstance(body, tuple):
+        return 1
+    return (8 if body[0].isalpha() else 1) + sum(map(_operations, body[1]))
 
 
 def _check(body: Body) -> None:
@@ -152,6 +182,19 @@ class Runner:
         found = same(np.asarray(self.arena[self._guards], dtype=np.float64), self._wanted)
         return found if self._laned is None else self._laned.held(found)
 
+    def run_batch(self, batch: Batch, parameters: Array) -> tuple[Array, Array]:
+        """The same of a runner with lanes, for samples in arrays, of which there may be any number.
+
+        Returns:
+            The outputs that all lanes share; and a row of as many as lanes for each of the others.
+        """
+        laned = self._laned
+        if laned is None:
+            raise ValueError("a runner without lanes takes no batch")
+        self.arena[self._parameters] = parameters
+        rows = laned.run_batch(batch)
+        return np.asarray(self.arena[laned.shared_slots], dtype=np.float64), rows
+
     def read_shared(self, slots: NDArray[np.int64]) -> Array:
         """What stands in these slots after a run, if all lanes share them."""
         return np.asarray(self.arena[slots], dtype=np.float64)
@@ -165,30 +208,25 @@ class _Laned:
 
     def __init__(self, runner: Runner, lanes: int, threads: int) -> None:
         program, lowered = runner.program, runner.code.lowered
-        self._runner, self._lanes, self._real = runner, lanes, runner._real
-        width = lowered.width
-        blocks = -(-lanes // width)
-        chunk = -(-blocks // CHUNKS) * width
-        self._chunks = -(-lanes // chunk)
-        self._threads = min(threads, self._chunks)
+        self._runner, self._real, self._width = runner, runner._real, lowered.width
+        self._most_threads = threads
         laned = program.laned
         self._own = [bool(laned[slot]) for slot in program.inputs]
+        self._shared_inputs = run_of(program.inputs[~laned[program.inputs]])
         slots = {
             "inputs": program.inputs[laned[program.inputs]],
             "outputs": program.outputs[laned[program.outputs]],
             "guards": np.array([s for s, _ in program.guards if laned[s]]),
             "sum_slots": lowered.sums,
         }
-        first = int(lowered.sums.min()) if len(lowered.sums) else 0
-        pitch = int(lowered.sums.max()) - first + 1 if len(lowered.sums) else 0
-        pitch += -pitch % 16
+        self._first_sum = int(lowered.sums.min()) if len(lowered.sums) else 0
+        pitch = int(lowered.sums.max()) - self._first_sum + 1 if len(lowered.sums) else 0
+        self._pitch = pitch + -pitch % 16
         self._kept: dict[str, Any] = {name: x.astype(np.int32) for name, x in slots.items()}
         self._kept["sources"] = np.zeros(max(1, len(slots["inputs"])), dtype=np.int64)
         self._kept["strides"] = np.zeros(max(1, len(slots["inputs"])), dtype=np.int64)
-        self._kept["held"] = np.ones(lanes, dtype=np.uint8)
         wanted = [number for slot, number in program.guards if laned[slot]]
         self._kept["wanted"] = np.array(wanted).astype(self._real).astype(np.float64)
-        self._kept["sums"] = aligned(pitch * self._chunks, self._real)
         counts = {
             "arena": _address(runner.arena),
             "scratch": _address(runner._scratch),
@@ -197,26 +235,51 @@ class _Laned:
             "output_count": len(slots["outputs"]),
             "guard_count": len(slots["guards"]),
             "sum_count": len(lowered.sums),
-            "sum_pitch": pitch,
+            "sum_pitch": self._pitch,
+        }
+        fields = {**{name: _address(x) for name, x in self._kept.items()}, **counts}
+        self._frame = np.array([fields.get(name, 0) for name in FIELDS], dtype=np.int64)
+        self._at = _address(self._frame)
+        self._blocks: list[tuple[Any, int]] = []  # each with its address
+        self._lanes = 0
+        self.resize(lanes)
+        pointer = ctypes.c_void_p
+        function = runner.code.library.function
+        self._chunk = function("chunk", pointer, pointer, ctypes.c_int64)
+        self._finish = function("finish", pointer)
+        self._whole = function("whole", pointer, pointer)
+        self.shared_outputs = run_of(np.flatnonzero(~laned[program.outputs]))
+        self._laned_outputs = run_of(np.flatnonzero(laned[program.outputs]))
+        self.shared_slots = program.outputs[self.shared_outputs]
+        self._shared_guards = np.array([not laned[s] for s, _ in program.guards], dtype=bool)
+        self._form: Any = None  # of the arrays that the strides are set for
+
+    def resize(self, lanes: int) -> None:
+        """Be ready for so many lanes."""
+        if lanes == self._lanes:
+            return
+        blocks = -(-lanes // self._width)
+        chunk = -(-blocks // CHUNKS) * self._width
+        self._lanes, self._chunks = lanes, -(-lanes // chunk)
+        self._kept["held"] = np.ones(lanes, dtype=np.uint8)
+        self._kept["sums"] = aligned(self._pitch * self._chunks, self._real)
+        sums = _address(self._kept["sums"]) - self._first_sum * self._real().itemsize
+        fields = {
+            "held": _address(self._kept["held"]),
+            "sums": sums,
             "lanes": lanes,
             "chunk": chunk,
             "chunks": self._chunks,
         }
-        fields = {**{name: _address(x) for name, x in self._kept.items()}, **counts}
-        fields["sums"] -= first * self._real().itemsize
-        self._frame = np.array([fields.get(name, 0) for name in FIELDS], dtype=np.int64)
-        self._results = FIELDS.index("results")
-        self._blocks: list[Any] = []
-        for _ in range(self._threads):
-            block = aligned(lowered.block, self._real)
-            block.reshape(-1, width)[:] = program.template[:, None]
-            self._blocks.append(block)
-        pointer = ctypes.c_void_p
-        self._chunk = runner.code.library.function("chunk", pointer, pointer, ctypes.c_int64)
-        self._finish = runner.code.library.function("finish", pointer)
-        self._shared_outputs = np.flatnonzero(~laned[program.outputs])
-        self._laned_outputs = run_of(np.flatnonzero(laned[program.outputs]))
-        self._shared_guards = np.array([not laned[s] for s, _ in program.guards], dtype=bool)
+        for name, number in fields.items():
+            self._frame[FIELDS.index(name)] = number
+        work = lanes * self._runner.code.work
+        self._at_once = work < _PATIENCE
+        self._threads = min(self._most_threads, self._chunks) if work >= _WORTH_A_THREAD else 1
+        while len(self._blocks) < self._threads:
+            block = aligned(self._runner.code.lowered.block, self._real)
+            block.reshape(-1, self._width)[:] = self._runner.program.template[:, None]
+            self._blocks.append((block, _address(block)))
 
     def run(self, inputs: Sequence[Any] | Array) -> Array:
         """The outputs, a row of as many as lanes for each."""
@@ -224,6 +287,7 @@ class _Laned:
         program = runner.program
         sources, strides = self._kept["sources"], self._kept["strides"]
         columns: Any = inputs
+        self._form = None
         if isinstance(inputs, np.ndarray) and inputs.dtype == np.float64 and all(self._own):
             sources[:] = _address(inputs) + np.arange(len(inputs)) * inputs.strides[0]
             strides[:] = inputs.strides[1]
@@ -236,39 +300,67 @@ class _Laned:
                     runner.arena[slot] = numbers
             for i, column in enumerate(columns):
                 sources[i], strides[i] = _address(column), column.strides[0]
-        results = np.empty((len(self._kept["outputs"]), lanes))
-        self._frame[self._results] = results.ctypes.data
-        self._kept["held"][:] = 1
-        runner._before()
-        frame = _address(self._frame)
-        if self._threads == 1:
-            block = _address(self._blocks[0])
-            for number in range(self._chunks):
-                self._chunk(frame, block, number)
-        else:
-            self._share_out(frame)
-        self._finish(frame)
-        if not len(self._shared_outputs):
+        results = self._go()
+        if not len(self.shared_slots):
             return results
         found = np.empty((len(program.outputs), lanes))
         found[self._laned_outputs] = results
-        shared = runner.arena[program.outputs[self._shared_outputs]]
-        found[self._shared_outputs] = shared[:, None]
+        found[self.shared_outputs] = runner.arena[self.shared_slots][:, None]
         return found
 
-    def _share_out(self, frame: int) -> None:
-        """All chunks, on several threads: each takes the next one that is left."""
+    def run_batch(self, batch: Batch) -> Array:
+        """The outputs that have lanes, a row for each."""
+        self.resize(batch.lanes)
+        self._runner.arena[self._shared_inputs] = batch.shared
+        form = [(x.shape[1:], x.strides) for x in batch.arrays]
+        if form != self._form:
+            self._lay(batch.arrays)
+            self._form = form
+        sources = self._kept["sources"]
+        for x, (places, ahead) in zip(batch.arrays, self._layout, strict=True):
+            np.add(ahead, _address(x), out=sources[places])
+        order = batch.order
+        self._frame[_ORDER] = 0 if order is None else _address(order)
+        results = self._go()
+        self._frame[_ORDER] = 0
+        return results
+
+    def _lay(self, arrays: Sequence[Array]) -> None:
+        """Note how far the inputs lie behind the beginnings of such arrays."""
+        self._layout: list[tuple[slice, NDArray[np.int64]]] = []
+        first = 0
+        for x in arrays:
+            ahead = np.zeros(1, dtype=np.int64)
+            for size, stride in zip(x.shape[1:], x.strides[1:], strict=True):
+                ahead = (ahead[:, None] + np.arange(size) * stride).reshape(-1)
+            places = slice(first, first + len(ahead))
+            self._layout.append((places, ahead))
+            self._kept["strides"][places] = x.strides[0]
+            first = places.stop
+
+    def _go(self) -> Array:
+        """Run all lanes; the outputs that have some."""
+        results = np.empty((len(self._kept["outputs"]), self._lanes))
+        self._frame[_RESULTS] = _address(results)
+        if len(self._kept["guards"]):
+            self._kept["held"][:] = 1
+        if self._threads == 1 and self._at_once:
+            self._whole(self._at, self._blocks[0][1])
+            return results
+        self._runner._before()
         left = iter(range(self._chunks))
 
-        def work(block: Any) -> None:
-            address = _address(block)
+        def work(block: int) -> None:
             for number in left:  # a range's iterator is safe to share under the interpreter's lock
-                self._chunk(frame, address, number)
+                self._chunk(self._at, block, number)
 
-        others = [_pool().submit(work, block) for block in self._blocks[1:]]
-        work(self._blocks[0])
+        own, *more = [address for _, address in self._blocks[: self._threads]]
+        others = [_pool().submit(work, block) for block in more]
+        work(own)
         for other in others:
             other.result()
+        self._finish(self._at)
+        return results
 
     def held(self, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """In which lanes all guards held; `found` tells of those that all lanes share."""

@@ -7,7 +7,7 @@ import pytest
 from gradloom.backends.choice import has_native
 from gradloom.errors import AnomalyError
 from gradloom.nn import MLP, SGD, l1, l2, mse
-from gradloom.train import Callback, fit
+from gradloom.train import Callback, compiled, fit
 from gradloom.transforms.training import Pace, Trainer
 
 pytestmark = pytest.mark.skipif(not has_native(), reason="needs llvmlite")
@@ -59,6 +59,15 @@ def test_an_epoch_is_one_call_once_its_pace_is_known(x, y, calls):
     updates = -(-len(x) // 6)
     assert sum(calls) == 4 * updates
     assert len(calls) <= 4 * 2 + 1
+
+
+def test_batches_that_threads_had_better_share_are_left_to_them(x, y, calls, monkeypatch):
+    monkeypatch.setattr(compiled, "_SHARED", 0)
+    shared = train(x, y)
+    assert not calls
+    monkeypatch.undo()
+    for one, other in zip(shared[0], train(x, y)[0], strict=True):
+        assert one == pytest.approx(other, rel=1e-9)
 
 
 OPTIONS = [

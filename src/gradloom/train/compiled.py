@@ -48,6 +48,7 @@ Function = Callable[[Row, Target], Sequence[Any]]
 
 _WAYS = 16  # as many as are recorded before the plain engine is the better choice
 _ROOM = 1 << 19  # numbers in the arena of a block of lanes: it should stay in cache
+_SHARED = 1 << 22  # operations in a batch from which on threads gain more than fewer calls do
 _RUNNERS = 12  # arenas kept for each way, one for each number of lanes
 
 
@@ -247,6 +248,11 @@ class _Way:
         both = adjoint(replace(program, outputs=program.outputs[:1]), program.parameters)
         return replace(both, outputs=program.outputs), both.outputs[1:]
 
+    @cached_property
+    def operations(self) -> int:
+        """About how many a sample takes, forward and backward."""
+        return sum(math.prod(one.shape) for one in self.backward[0].instructions)
+
     @property
     def block(self) -> int:
         """How many lanes to run at once, a power of 2."""
@@ -380,14 +386,17 @@ class CompiledEngine(Engine):
     def _trainer_for(
         self, batch_size: int, clipping: tuple[float | None, float | None]
     ) -> Trainer | None:
-        """What makes many updates at once; None where samples or the penalty may part, or where
-        there is more to do than it does."""
+        """What makes many updates at once; None where samples or the penalty may part, where there
+        is more to do than it does, and where a batch is so much that threads had better share
+        it."""
         optimizer = self._task.optimizer
         lone = all(len(lanes.seen) == len(lanes.ways) == 1 for lanes in self._recorded)
         bare = all(len(lanes.leaves) == len(optimizer.parameters) for lanes in self._recorded)
         if not (self._packed and lone and bare) or Options().chosen != "native":
             return None
         ways = [lanes.ways[0] for lanes in self._recorded]
+        if ways[0].operations * batch_size > _SHARED:
+            return None
         key = [way.digest for way in ways], batch_size, clipping, settings(optimizer)
         if self._trainer[0] != key:
             self._trainer = key, self._make_trainer(ways, batch_size, clipping)

@@ -24,6 +24,8 @@ DTYPES = {"float64": 64, "float32": 32}
 class Runner(Protocol):
     """A program with an arena of its own, ready to run; `gradloom.backends.numpy` says how."""
 
+    lanes: int | None
+
     def run(self, inputs: Sequence[Any] | Array, parameters: Array | None = None) -> Array: ...
 
     def run_batch(self, batch: Batch, parameters: Array) -> tuple[Array, Array]: ...

@@ -39,6 +39,8 @@ class Arguments:
         ArgumentError: an argument can only be read once, or is neither number nor hashable.
     """
 
+    NUMBER: Key = (_NUMBER,)  # the key of a single plain number
+
     def __init__(
         self, f: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]
     ) -> None:

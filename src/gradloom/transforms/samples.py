@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.backends.batch import Batch
 from gradloom.core import tree
 from gradloom.core.value import Value
 from gradloom.errors import ArgumentError, ShapeError
@@ -29,6 +30,7 @@ class Samples:
         key: the structure of a sample, and which arguments are mapped.
         numbers: for each input a number, or as many as lanes.
         values: the values among the numbers, each with its place: input · lanes + lane.
+        spans: for each argument where its inputs begin and end.
         symbolic: whether an operand of a derivative or recording around is among them.
     """
 
@@ -48,17 +50,20 @@ class Samples:
             )
         self.f, self.options = f, options
         self._parts: list[Any] = [
-            x if axis is None else _split(x, axis, f"vmap of {tree.name(f)}: {_name(f, i)}")
+            x if axis is None else split(x, axis, f"vmap of {tree.name(f)}: {_name(f, i)}")
             for i, (x, axis) in enumerate(zip(args, axes, strict=True))
         ]
         self._mapped = [axis is not None for axis in axes]
         self.count = self._count()
         self.numbers: list[float | Array] = []
         self.values: list[tuple[int, Value]] = []
+        self.spans: list[tuple[int, int]] = []
         self.symbolic = False
         keys = []
         for i, (part, mapped) in enumerate(zip(self._parts, self._mapped, strict=True)):
+            start = len(self.numbers)
             keys.append(self._take_mapped(part, i) if mapped else self._take_shared(part))
+            self.spans.append((start, len(self.numbers)))
         keys += [(name, self._take_shared(part)) for name, part in options.items()]
         self.key: Hashable = (tuple(keys), tuple(self._mapped))
 
@@ -96,6 +101,12 @@ class Samples:
     def laned(self) -> list[int]:
         """The inputs that differ from lane to lane, by place."""
         return [i for i, x in enumerate(self.numbers) if isinstance(x, np.ndarray)]
+
+    def batch(self) -> Batch:
+        """As programs take them."""
+        shared = [x for x in self.numbers if not isinstance(x, np.ndarray)]
+        columns = [x for x in self.numbers if isinstance(x, np.ndarray)]
+        return Batch(shared, [np.array(columns).T] if columns else [], self.count)
 
     def _flat(self, x: Any) -> Arguments:
         try:
@@ -149,19 +160,23 @@ def _shown(x: Any) -> str:
     return tree.describe(structure) + (" (a value)" if isinstance(x, Value) else "")
 
 
-def _split(x: Any, axis: int, name: str) -> Any:
-    """The samples of an argument: an array or list of them."""
+def split(x: Any, axis: int, name: str) -> Any:
+    """The samples of an argument: an array or list of them.
+
+    Raises:
+        ShapeError: it has no such axis, or its entries have different numbers of samples.
+    """
     if isinstance(x, dict):
-        lanes = _together([_split(part, axis, f"{name}[{k!r}]") for k, part in x.items()], name)
+        lanes = _together([split(part, axis, f"{name}[{k!r}]") for k, part in x.items()], name)
         return [dict(zip(x, parts, strict=True)) for parts in lanes]
     if isinstance(x, tuple):
-        lanes = _together([_split(part, axis, f"{name}[{i}]") for i, part in enumerate(x)], name)
+        lanes = _together([split(part, axis, f"{name}[{i}]") for i, part in enumerate(x)], name)
         return [type(x)(*parts) if hasattr(x, "_fields") else parts for parts in lanes]
     if isinstance(x, list):
         if axis == 0:
             plain = x and set(map(type, x)) <= {float, int}
             return np.array(x, dtype=np.float64) if plain else x
-        inner = [_split(part, axis - 1, f"{name}[{i}]") for i, part in enumerate(x)]
+        inner = [split(part, axis - 1, f"{name}[{i}]") for i, part in enumerate(x)]
         return [list(parts) for parts in _together(inner, name)]
     if getattr(x, "ndim", 0) > axis:
         return np.moveaxis(np.asarray(x), axis, 0)

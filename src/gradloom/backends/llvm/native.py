@@ -191,6 +191,7 @@ class Runner:
         laned = self._laned
         if laned is None:
             raise ValueError("a runner without lanes takes no batch")
+        self.lanes = batch.lanes
         self.arena[self._parameters] = parameters
         rows = laned.run_batch(batch)
         return np.asarray(self.arena[laned.shared_slots], dtype=np.float64), rows
@@ -240,7 +241,7 @@ class _Laned:
         fields = {**{name: _address(x) for name, x in self._kept.items()}, **counts}
         self._frame = np.array([fields.get(name, 0) for name in FIELDS], dtype=np.int64)
         self._at = _address(self._frame)
-        self._blocks: list[tuple[Any, int]] = []  # each with its address
+        self._blocks: list[Any] = []
         self._lanes = 0
         self.resize(lanes)
         pointer = ctypes.c_void_p
@@ -279,7 +280,8 @@ class _Laned:
         while len(self._blocks) < self._threads:
             block = aligned(self._runner.code.lowered.block, self._real)
             block.reshape(-1, self._width)[:] = self._runner.program.template[:, None]
-            self._blocks.append((block, _address(block)))
+            self._blocks.append(block)
+        self._own_block = _address(self._blocks[0])
 
     def run(self, inputs: Sequence[Any] | Array) -> Array:
         """The outputs, a row of as many as lanes for each."""
@@ -345,7 +347,7 @@ class _Laned:
         if len(self._kept["guards"]):
             self._kept["held"][:] = 1
         if self._threads == 1 and self._at_once:
-            self._whole(self._at, self._blocks[0][1])
+            self._whole(self._at, self._own_block)
             return results
         self._runner._before()
         left = iter(range(self._chunks))
@@ -354,9 +356,9 @@ class _Laned:
             for number in left:  # a range's iterator is safe to share under the interpreter's lock
                 self._chunk(self._at, block, number)
 
-        own, *more = [address for _, address in self._blocks[: self._threads]]
-        others = [_pool().submit(work, block) for block in more]
-        work(own)
+        more = self._blocks[1 : self._threads]
+        others = [_pool().submit(work, _address(block)) for block in more]
+        work(self._own_block)
         for other in others:
             other.result()
         self._finish(self._at)

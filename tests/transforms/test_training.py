@@ -444,3 +444,21 @@ def test_an_epoch_of_a_loss_that_no_sample_has_a_say_in():
     w = Parameter(1.0)
     step = gl.training_step(lambda _: ops.square(w), SGD([w], lr=0.25))
     assert step.epoch([1.0, 2.0, 3.0], batch_size=2) == pytest.approx([1.0, 0.25])
+
+
+@native
+def test_a_strict_loss_gives_the_numbers_of_python_bit_for_bit():
+    rows = [[math.sin(i), 0.1 * i] for i in range(9)]
+    one, other = [Parameter(0.1 * i) for i in range(4)], [Parameter(0.1 * i) for i in range(4)]
+
+    def loss(w):
+        return lambda: sum(
+            (w[0] * a + w[1] * b + w[2] * a * b - w[3]) * (a - w[0] * b) for a, b in rows
+        )
+
+    step = gl.training_step(gl.compile(loss(one), strict=True, backend="native"), Adam(one))
+    plain = by_hand(loss(other), Adam(other))
+    assert step.repeat(20).tolist()[0] == plain()
+    for _ in range(19):
+        plain()
+    assert [p.data for p in one] == pytest.approx([p.data for p in other], rel=1e-13)

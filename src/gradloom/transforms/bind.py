@@ -47,7 +47,8 @@ class Bound:
         slots = np.concatenate([program.inputs[places], program.parameters]).astype(np.int64)
         both = adjoint(program, slots)
         try:
-            self._driver = Driver(both, bits=DTYPES[path.options.dtype])
+            options = path.options
+            self._driver = Driver(both, bits=DTYPES[options.dtype], strict=options.strict)
         except UnsupportedError:
             return
         self._driver.feed([*arguments.numbers, 1.0])

@@ -266,14 +266,22 @@ class TrainingStep:
         program = path.program
         if batch:
             assert path.graph is not None
-            program = weave(path.graph, lanes=range(path.graph.inputs))
+            lanes = range(path.graph.inputs)
+            program = weave(path.graph, lanes=lanes, strict=self._options.strict)
         both = adjoint(program, program.parameters)
         slopes = both.outputs[1:]
         both = replace(both, outputs=program.outputs)
         before = Before(self._clip_value, self._clip_norm)
-        bits = DTYPES[self._options.dtype]
         try:
-            made = Trainer(both, slopes, self.optimizer, before, bits=bits, batch=batch)
+            made = Trainer(
+                both,
+                slopes,
+                self.optimizer,
+                before,
+                bits=DTYPES[self._options.dtype],
+                strict=self._options.strict,
+                batch=batch,
+            )
         except (UnsupportedError, OutOfOrderError):
             return None
         made.path = path
@@ -341,7 +349,7 @@ class Trainer:
         slopes: the slot of the gradient of each of these.
         optimizer: has a rule.
         before: what is done to the gradient before the update.
-        bits, batch, finite: see `gradloom.backends.llvm.driver.Driver`.
+        bits, strict, batch, finite: see `gradloom.backends.llvm.driver.Driver`.
 
     Attributes:
         driver: what runs it.
@@ -361,6 +369,7 @@ class Trainer:
         before: Before,
         *,
         bits: int = 64,
+        strict: bool = False,
         batch: int = 0,
         finite: bool = False,
     ) -> None:
@@ -382,7 +391,9 @@ class Trainer:
         memory, rates = len(optimizer.slots), _count_rates(optimizer)
         steps = changes(optimizer.rule, memory, rates)
         self._plan: Plan = plan(program, numbers, gradient, steps, memory, rates, before)
-        self.driver = Driver(program, self._plan, bits=bits, batch=batch, finite=finite)
+        self.driver = Driver(
+            program, self._plan, bits=bits, strict=strict, batch=batch, finite=finite
+        )
         self._leaves = Leaves([*mine, *[program.values[place] for place in others]])
         self._slots = np.concatenate([self._plan.numbers, program.parameters[others]])
         self._moves = -1

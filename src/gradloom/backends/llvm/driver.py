@@ -313,6 +313,7 @@ class Driver:
         program: the gradient program; of its outputs the first is the loss.
         plan: the update that follows; without, each step is the same.
         bits: 64 for float64, 32 for float32 inside.
+        strict: nothing is contracted.
         batch: of a program with lanes, how many there are at most.
         finite: whether steps of a loss that is not finite are refused.
 
@@ -327,12 +328,13 @@ class Driver:
         plan: Plan | None = None,
         *,
         bits: int = 64,
+        strict: bool = False,
         batch: int = 0,
         finite: bool = False,
     ) -> None:
         self.program = program
         self._real: Any = np.float64 if bits == 64 else np.float32
-        code = native.code(program, bits, lanes=batch > 0, most=batch)
+        code = native.code(program, bits, lanes=batch > 0, strict=strict, most=batch)
         template = plan.update.template if plan else program.template
         self.arena: Array = aligned(len(template), self._real)
         self.arena[:] = template

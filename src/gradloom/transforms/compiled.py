@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from gradloom.backends.choice import Options
+from gradloom.backends.inspection import Inspection
 from gradloom.core import tree
 from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
 from gradloom.loom import guards
@@ -133,6 +134,31 @@ class Compiled:
         from gradloom.transforms.bind import Bound  # it builds on this module
 
         return Bound(self, args, options)
+
+    def inspect(self) -> Inspection:
+        """What runs at the last call: instructions, machine code, work, and how fast it is.
+
+        The function and each gradient that was taken of it are a *pass*, with its array program,
+        its kernels (each with its LLVM text, its machine code, how often it is called, its flops,
+        bytes and time), and what this machine reaches. Printed, it is a table of all that; the
+        times in it are measured then, on a copy of the numbers of the last run.
+
+        Raises:
+            RecordingError: there was no call.
+
+        >>> dot = compile(lambda a, b: sum(x * y for x, y in zip(a, b)))
+        >>> dot([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+        32.0
+        >>> found = dot.inspect()
+        >>> found.work.flops, len(found.passes)
+        (6, 1)
+        >>> print(found.program)
+        arena of 7: 6 inputs, 0 parameters; 1 instructions
+                     3  @6(0) += (@0(1) * @3(1))
+        """
+        if self._last is None:
+            raise RecordingError(f"{self._name} has not been recorded; call it first")
+        return Inspection(self._name, self._last.inspect())
 
     def _derive(self, kind: str, *argnums: Any) -> "Compiled":
         """A derivative of this function, made once; `core.autodiff` asks for it."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.backends.choice import Options, Runner, maker
+from gradloom.backends.inspection import Pass, inspected
 from gradloom.core.value import Value, _node
 from gradloom.loom import guards
 from gradloom.loom.adjoint import adjoint
@@ -138,6 +139,16 @@ class Pool:
         self._idle.append(runner)
         return outputs, holds
 
+    def inspect(self, name: str) -> Pass:
+        """What runs; see `Compiled.inspect`."""
+        try:
+            runner = self._idle.pop()
+        except IndexError:
+            runner = self._make(None)
+        found = inspected(name, self.program, runner, self._options)
+        self._idle.append(runner)
+        return found
+
 
 class Path:
     """One way through a function, recorded and woven.
@@ -181,6 +192,11 @@ class Path:
     def runner(self) -> Runner:
         """A new runner of the program."""
         return maker(self.program, self.options)(None)
+
+    def inspect(self) -> list[Pass]:
+        """What runs: the function, then the gradients that were taken of it."""
+        backward = [pool.inspect("gradient") for pool in list(self._backward.values())]
+        return [self._forward.inspect("forward"), *backward]
 
     def replay(self, inputs: Array, values: list[tuple[int, Value]], *, sure: bool = False) -> Any:
         """The result for these inputs, or the guard that does not hold.

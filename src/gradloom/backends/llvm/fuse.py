@@ -124,6 +124,9 @@ def fused(parts: Sequence[Part], wanted: Ints, tables: NDArray[np.int32]) -> "li
         rows.clear()
         while left:
             group, taken = _group([strip for _, strip in left])
+            if not taken:  # not even by itself
+                found.append(parts[left.pop(0)[0]])
+                continue
             places = {place for place, _ in left[:taken]}
             others = [read for place, read in enumerate(reads) if place not in places]
             read = frozenset(np.concatenate([wanted, *others]).tolist())
@@ -173,12 +176,10 @@ def _touched(
         wanted = place == 0 if results else place > 0 or kernel.start == "add"
         if part.spaces[place] != BLOCK or not wanted:
             continue
-        sizes = [size for size in kernel.shape if size > 0]
-        at = np.zeros(1, dtype=np.int64)
-        for size, stride in zip(sizes, access.strides, strict=False):
-            at = (at[:, None] + np.arange(size) * stride).reshape(-1)
+        at = _grid(kernel.shape, access.strides)
         if access.scale:
-            at = tables[start + at].astype(np.int64) * access.scale
+            slots = tables[start + at].astype(np.int64) * access.scale
+            at = slots + _grid(kernel.shape, access.plain)
         if place and kernel.fold:
             at = (at[:, None] + np.arange(kernel.fold) * kernel.step).reshape(-1)
         at = at + part.offsets[place]
@@ -186,6 +187,15 @@ def _touched(
             at = (at[:, None] + np.arange(count) * steps[place]).reshape(-1)
         found.append(at)
     return np.concatenate(found)
+
+
+def _grid(shape: Sequence[int], strides: Sequence[int]) -> Ints:
+    """How far each element of the axes but that of the lanes is from the first."""
+    found = np.zeros(1, dtype=np.int64)
+    for size, stride in zip(shape, strides, strict=True):
+        if size > 0:
+            found = (found[:, None] + np.arange(size) * stride).reshape(-1)
+    return found
 
 
 def _strip(part: Part, tables: NDArray[np.int32]) -> Strip | None:
@@ -219,18 +229,18 @@ def _written_out(call: Call, tables: NDArray[np.int32]) -> list[Statement] | Non
         offsets, steps = [], []
         starts = iter(call.tables)
         for access, offset in zip(kernel.accesses, call.offsets, strict=True):
-            outer, inner = (*access.strides[:-1], 0, 0)[:2]
-            if not access.scale:
-                offsets.append(offset + i * inner)
-                steps.append(outer)
-                continue
-            at = next(starts) + i * inner + np.arange(count) * outer
-            slots = tables[at].astype(np.int64) * access.scale
-            step = int(slots[1] - slots[0]) if count > 1 else 0
-            if (np.diff(slots) != step).any():
-                return None
-            offsets.append(offset + int(slots[0]))
-            steps.append(step)
+            outer, inner = (*access.own[:-1], 0, 0)[:2]
+            offset += i * inner
+            if access.scale:
+                row, column = (*access.strides[:-1], 0, 0)[:2]
+                at = next(starts) + i * column + np.arange(count) * row
+                slots = tables[at].astype(np.int64) * access.scale
+                step = int(slots[1] - slots[0]) if count > 1 else 0
+                if (np.diff(slots) != step).any():
+                    return None
+                offset, outer = offset + int(slots[0]), outer + step
+            offsets.append(offset)
+            steps.append(outer)
         own = kernel
         along = (*kernel.out.strides[:-1], 0, 0)[1]
         if i and isinstance(kernel.start, float) and not along and not kernel.out.scale:
@@ -275,6 +285,8 @@ class _Builder:
         # For each number of the block the last turn at which it is written, and read.
         self.written: dict[int, int] = {}
         self.read: dict[int, int] = {}
+        # The same of those that a long strip writes one after another.
+        self.passing: dict[int, int] = {}
 
     def add(self, strip: Strip) -> bool:
         """Whether a strip fits; then it is one of them."""
@@ -282,6 +294,7 @@ class _Builder:
             return False
         if strip.free and self.back:
             strip = strip.flipped()
+        before = self.first, self.last, self.long
         earliest = self._earliest(strip)
         placed = (
             self._place_short(strip, earliest)
@@ -290,7 +303,16 @@ class _Builder:
         )
         if placed is None:
             return False
+        first = self._first_for(placed)
+        if first > self.first:
+            begin = min(one.start for one in [*self.strips, placed] if one.count > _SHORT)
+            if first - begin > _PEELED or self.last - first <= _SHORT:
+                self.first, self.last, self.long = before
+                return False
+            self.first = first
         self.strips.append(placed)
+        if placed.count > _SHORT:
+            self.passing.update(_passing(placed))
         self.size += len(strip.statements)
         for one in placed.statements:
             for place, (space, offset, step) in enumerate(
@@ -323,6 +345,21 @@ class _Builder:
                             best = when - turn
         return best
 
+    def _first_for(self, strip: Strip) -> int:
+        """Where the loop may begin: what stands in it must have been written before."""
+        if strip.count <= _SHORT:
+            return self.first
+        passing = self.passing | _passing(strip)
+        stands = {
+            offset
+            for one in strip.statements
+            for space, offset, step in zip(
+                one.spaces[1:], one.offsets[1:], one.steps[1:], strict=True
+            )
+            if space == BLOCK and not step
+        }
+        return max([self.first, *[passing[slot] + 1 for slot in stands & passing.keys()]])
+
     def _place_short(self, strip: Strip, earliest: int | None) -> Strip | None:
         if not self.long:
             # Before all loops; -1 is the turn before the first.
@@ -353,6 +390,16 @@ class _Builder:
             return None
         self.first, self.last = first, last
         return replace(strip, start=start)
+
+
+def _passing(strip: Strip) -> dict[int, int]:
+    """What a strip writes one after another, and the turn of the group at which it does."""
+    return {
+        one.offsets[0] + turn * one.steps[0]: strip.start + turn
+        for one in strip.statements
+        if one.spaces[0] == BLOCK and one.steps[0]
+        for turn in range(strip.count)
+    }
 
 
 def _group(strips: Sequence[Strip]) -> tuple[Group, int]:

@@ -21,9 +21,8 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gradloom.backends.llvm.elementary import FUNCTIONS
 from gradloom.backends.llvm.ir import Arithmetic, Writer, literal
@@ -40,13 +39,18 @@ class Access:
     Attributes:
         strides: how many numbers further each axis goes; 0 for a broadcast or a sum.
         scale: 0 where these strides say all. Else they lead through a table of slots, and a slot is
-            so many numbers wide; `lane` is then the stride along the lanes.
-        lane: the stride along lanes of what a table points at.
+            so many numbers wide.
+        plain: the strides of the axes that go on from what a table points at.
     """
 
     strides: tuple[int, ...]
     scale: int = 0
-    lane: int = 0
+    plain: tuple[int, ...] = ()
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """The strides of the axes that need no table."""
+        return self.plain if self.scale else self.strides
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +102,15 @@ class Kernel:
         """The axes that are summed over."""
         if self.start is None:
             return []
-        if self.out.scale or (self.ordered and self.overlap):  # only the lanes may be
-            lane = self.out.lane if self.out.scale or not self.laned else self.out.strides[-1]
-            return [len(self.shape) - 1] if self.laned and not lane else []
-        return [i for i, stride in enumerate(self.out.strides) if stride == 0]
+        out = self.out
+        found = [
+            i
+            for i, stride in enumerate(out.own)
+            if stride == 0 and not (out.scale and out.strides[i])
+        ]
+        if self.ordered and (out.scale or self.overlap):  # only the lanes may be
+            return [i for i in found if self.shape[i] == LANE]
+        return found
 
 
 def normal(kernel: Kernel) -> tuple[Kernel, list[int]]:
@@ -119,7 +128,8 @@ def normal(kernel: Kernel) -> tuple[Kernel, list[int]]:
     shape, moved = list(kernel.shape), [0] * (1 + len(kernel.operands))
     strides = [list(access.strides) for access in kernel.accesses]
     lane = kernel.laned
-    tables = any(access.scale for access in kernel.accesses)
+    plain = [list(access.plain) for access in kernel.accesses if access.scale]
+    tables = bool(plain)
     if not kernel.ordered and not tables:
         for axis, size in enumerate(shape):
             ways = [row[axis] for row in strides]
@@ -134,14 +144,18 @@ def normal(kernel: Kernel) -> tuple[Kernel, list[int]]:
         if (
             last is not None
             and not (lane and axis == len(shape) - 1)
-            and all(row[last] == row[axis] * shape[axis] for row in strides)
+            and all(row[last] == row[axis] * shape[axis] for row in [*strides, *plain])
         ):
             shape[axis] *= shape[last]
             axes[-1] = axis
         else:
             axes.append(axis)
     accesses = [
-        replace(access, strides=tuple(row[i] for i in axes))
+        replace(
+            access,
+            strides=tuple([row[i] for i in axes]),
+            plain=tuple([access.plain[i] for i in axes]) if access.scale else (),
+        )
         for access, row in zip(kernel.accesses, strides, strict=True)
     ]
     small = replace(
@@ -227,8 +241,8 @@ def _along(kernel: Kernel, axis: int, most: int) -> Plan | None:
     """The plan with this axis along the vectors; None if that cannot be."""
     size = kernel.shape[axis]
     summed = kernel.summed
-    step = kernel.out.strides[axis]
-    if kernel.out.scale or most == 1 or size == 1:
+    step = kernel.out.own[axis]
+    if (kernel.out.scale and kernel.out.strides[axis]) or most == 1 or size == 1:
         return None
     if axis in summed:
         if kernel.ordered or kernel.overlap:
@@ -242,11 +256,15 @@ def _along(kernel: Kernel, axis: int, most: int) -> Plan | None:
     cost = turns * (_weight(kernel.body) + (0 if kernel.start is None else 1))
     packed = []
     for place, access in enumerate(kernel.operands):
-        stride = access.strides[axis]
-        if access.scale:
+        stride = access.own[axis]
+        if access.scale and access.strides[axis]:
             cost += turns * width * 2.5
-        elif stride in (0, 1, -1):
+            continue
+        cost += 2.0 * turns if access.scale else 0.0
+        if stride in (0, 1, -1):
             cost += turns * (0.5 if stride == 0 else 1.0)
+        elif access.scale:
+            cost += turns * width * 1.3
         else:
             gathered = turns * width * 1.3
             footprint = math.prod(n for n, s in zip(kernel.shape, access.strides, strict=True) if s)
@@ -296,9 +314,20 @@ def _tile(kernel: Kernel, chosen: Plan, target: Target) -> None:
     chosen.rows = even[0] if even else limit
 
 
-# Where an access stands: a register, and a constant number of numbers further on. Of one through a
-# table, the register is an index into it.
-Place = tuple[str, int]
+class Place(NamedTuple):
+    """Where an access stands.
+
+    Attributes:
+        pointer: a register; through a table, what the table points at is counted from it.
+        offset: so many numbers further on.
+        index: through a table, the register of the index into it.
+        entry: so many entries further on.
+    """
+
+    pointer: str
+    offset: int = 0
+    index: str = ""
+    entry: int = 0
 
 
 # Adds a function, by a key, with its parameters, its lines and its result.
@@ -357,12 +386,8 @@ class Emitter:
             tables: of the tables of those accesses that have one, in order.
         """
         given = iter(tables)
-        self.bases = list(pointers)
         self.tables = [next(given) if access.scale else "" for access in self.kernel.accesses]
-        places: list[Place] = [
-            ("", 0) if access.scale else (pointer, 0)
-            for access, pointer in zip(self.kernel.accesses, pointers, strict=True)
-        ]
+        places = [Place(pointer) for pointer in pointers]
         kernel, chosen = self.kernel, self.plan
         inner = {*kernel.summed, chosen.axis}
         outer = [i for i in range(len(kernel.shape)) if i not in inner and i != chosen.row]
@@ -393,7 +418,7 @@ class Emitter:
         if size == LANE:
             up = self.w.assign(f"add nuw nsw i64 {self.count}, {width - 1}")
             turns = self.w.assign(f"udiv i64 {up}, {width}")
-            with self.w.loop(turns) as turn, self._bases(turn.index):
+            with self.w.loop(turns) as turn:
                 self._block(self._moved(places, axis, turn.index, width), rows, 1, 0)
             return
         whole, tail = divmod(size, width)
@@ -416,48 +441,37 @@ class Emitter:
 
     def _moved(self, places: list[Place], axis: int, index: str, step: int = 1) -> list[Place]:
         """The places so many steps along an axis."""
-        found = []
         known: dict[int, str] = {}
-        for access, (register, offset) in zip(self.kernel.accesses, places, strict=True):
-            stride = access.strides[axis] * step
-            if not stride:
-                found.append((register, offset))
-                continue
+
+        def times(stride: int) -> str:
             if stride not in known:
                 known[stride] = (
                     index if stride == 1 else self.w.assign(f"mul nsw i64 {index}, {stride}")
                 )
-            if access.scale:
-                ahead = known[stride]
-                if register:
-                    ahead = self.w.assign(f"add nsw i64 {register}, {ahead}")
-                found.append((ahead, offset))
-            else:
-                ahead = self.w.assign(
-                    f"getelementptr inbounds {self.one.real}, ptr {register}, i64 {known[stride]}"
-                )
-                found.append((ahead, offset))
-        return found
+            return known[stride]
 
-    @contextmanager
-    def _bases(self, index: str) -> Iterator[None]:
-        """What tables point at, so many vectors of lanes further on."""
-        before = self.bases
-        if any(access.scale and access.lane for access in self.kernel.accesses):
-            lanes = self.w.assign(f"mul nsw i64 {index}, {self.plan.width}")
-            self.bases = [
-                self.w.assign(f"getelementptr inbounds {self.one.real}, ptr {base}, i64 {lanes}")
-                if access.scale and access.lane
-                else base
-                for access, base in zip(self.kernel.accesses, before, strict=True)
-            ]
-        yield
-        self.bases = before
+        found = []
+        for access, place in zip(self.kernel.accesses, places, strict=True):
+            if own := access.own[axis] * step:
+                pointer = self.w.assign(
+                    f"getelementptr inbounds {self.one.real}, ptr {place.pointer}, i64 {times(own)}"
+                )
+                place = place._replace(pointer=pointer)
+            if access.scale and (entries := access.strides[axis] * step):
+                ahead = times(entries)
+                if place.index:
+                    ahead = self.w.assign(f"add nsw i64 {place.index}, {ahead}")
+                place = place._replace(index=ahead)
+            found.append(place)
+        return found
 
     def _shifted(self, places: list[Place], axis: int, steps: int) -> list[Place]:
         return [
-            (register, offset + access.strides[axis] * steps)
-            for access, (register, offset) in zip(self.kernel.accesses, places, strict=True)
+            place._replace(
+                offset=place.offset + access.own[axis] * steps,
+                entry=place.entry + (access.strides[axis] * steps if access.scale else 0),
+            )
+            for access, place in zip(self.kernel.accesses, places, strict=True)
         ]
 
     # One tile
@@ -510,7 +524,7 @@ class Emitter:
             self._slow = self._written_careful(inside)
         width, w = self.plan.width, self.w
         columns = "1" if inside else str((vectors - (tail > 0)) * width + tail)
-        given = [self._ahead(register, offset) for register, offset in places]
+        given = [self._ahead(place.pointer, place.offset) for place in places]
         pointers = "".join(f"ptr {pointer}, " for pointer in given)
         lanes = self.count if self.kernel.laned else "0"
         w.line(f"call void @{self._slow}({pointers}i64 {rows}, i64 {columns}, i64 {lanes})")
@@ -535,7 +549,7 @@ class Emitter:
             count="%count",
             careful=True,
         )
-        at: list[Place] = [(name, 0) for name in names]
+        at = [Place(name) for name in names]
         axis, row = self.plan.axis, self.plan.row
         with w.loop("%rows") as turn, w.loop("%columns") as column:
             if row is not None:
@@ -581,9 +595,9 @@ class Emitter:
             with self.w.loop(kernel.fold, [(a.real, begin)], start=first) as turn:
                 ahead = self.w.assign(f"mul nsw i64 {turn.index}, {kernel.step}")
                 at = self.w.assign(
-                    f"getelementptr inbounds {self.one.real}, ptr {place[0]}, i64 {ahead}"
+                    f"getelementptr inbounds {self.one.real}, ptr {place.pointer}, i64 {ahead}"
                 )
-                found = self._load(1, (at, place[1]), part)
+                found = self._load(1, place._replace(pointer=at), part)
                 turn.next = [further(turn.carried[0], found)]
             return turn.next[0]
 
@@ -667,7 +681,7 @@ class Emitter:
         up = w.assign(f"add nuw nsw i64 {self.count}, {width - 1}")
         turns = w.assign(f"udiv i64 {up}, {width}")
         carried = [(self.vector.real, x) for x in sums]
-        with w.loop(turns, carried) as turn, self._bases(turn.index):
+        with w.loop(turns, carried) as turn:
             at = self._moved(places, axis, turn.index, width)
             mask = lanes_left(w, self.count, turn.index, width)
             if not axes:
@@ -768,22 +782,26 @@ class Emitter:
 
     def _address(self, number: int, place: Place) -> str:
         """Where an access stands; through a table, what the table points at."""
-        register, offset = place
-        if not self.kernel.accesses[number].scale:
-            return self._ahead(register, offset)
-        at = self.w.assign(
-            f"getelementptr inbounds i32, ptr {self.tables[number]}, i64 {register or '0'}"
-        )
-        if offset:
-            at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {offset}")
-        short = self.w.assign(f"load i32, ptr {at}")
-        slot = self.w.assign(f"sext i32 {short} to i64")
         scale = self.kernel.accesses[number].scale
+        if not scale:
+            return self._ahead(place.pointer, place.offset)
+        short = self.w.assign(f"load i32, ptr {self._entry(number, place)}")
+        slot = self.w.assign(f"sext i32 {short} to i64")
         if scale != 1:
             slot = self.w.assign(f"mul nsw i64 {slot}, {scale}")
-        return self.w.assign(
-            f"getelementptr inbounds {self.one.real}, ptr {self.bases[number]}, i64 {slot}"
+        at = self.w.assign(
+            f"getelementptr inbounds {self.one.real}, ptr {place.pointer}, i64 {slot}"
         )
+        return self._ahead(at, place.offset)
+
+    def _entry(self, number: int, place: Place) -> str:
+        """Where an access stands in its table."""
+        at = self.tables[number]
+        if place.index:
+            at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place.index}")
+        if place.entry:
+            at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place.entry}")
+        return at
 
     def _ahead(self, register: str, offset: int) -> str:
         if not offset:
@@ -792,21 +810,12 @@ class Emitter:
             f"getelementptr inbounds {self.one.real}, ptr {register}, i64 {offset}"
         )
 
-    def _step(self, number: int) -> int:
-        """The stride along the vectors."""
-        access, axis = self.kernel.accesses[number], self.plan.axis
-        if axis is None:
-            return 0
-        if access.scale and self.kernel.shape[axis] == LANE:
-            return access.lane
-        return access.strides[axis]
-
     def _load(self, number: int, place: Place, part: int) -> str:
         """A vector of an access."""
-        step, width, access = self._step(number), self.plan.width, self.kernel.accesses[number]
-        through = access.scale and self.plan.axis is not None
-        if through and self.kernel.shape[self.plan.axis or 0] != LANE and step:
-            return self._collected(number, place, part, step)
+        axis, width, access = self.plan.axis, self.plan.width, self.kernel.accesses[number]
+        step = 0 if axis is None else access.own[axis]
+        if axis is not None and access.scale and access.strides[axis]:
+            return self._collected(number, place, part, 0, access.strides[axis])
         if width > 1 and step not in (0, 1, -1):
             return self._collected(number, place, part, step)
         one, vector = self.one.real, self.vector.real
@@ -817,7 +826,7 @@ class Emitter:
         if step == -1:
             if part:
                 return self._collected(number, place, part, step)
-            start = self._ahead(place[0], place[1] - (width - 1))
+            start = self._address(number, place._replace(offset=place.offset - (width - 1)))
             found = self.w.assign(f"load {vector}, ptr {start}, align {size}")
             order = ", ".join(f"i32 {i}" for i in reversed(range(width)))
             return self.w.assign(
@@ -828,14 +837,16 @@ class Emitter:
             return self.w.assign(f"load {vector}, ptr {address}, align {size}")
         return self.w.masked_load(self.vector, address, _mask(width, part), size)
 
-    def _collected(self, number: int, place: Place, part: int, step: int) -> str:
-        """A vector whose numbers lie apart."""
-        table, many = self.kernel.accesses[number].scale, len(self.kernel.operands) > 4
-        if self.target.masked and self.plan.width > 2 and (step == 1 if table else many):
+    def _collected(self, number: int, place: Place, part: int, step: int, entries: int = 0) -> str:
+        """A vector whose numbers lie apart: so many numbers, or so many entries of a table."""
+        many = len(self.kernel.operands) > 4
+        table = self.kernel.accesses[number].scale
+        if self.target.masked and self.plan.width > 2 and (entries == 1 if table else many):
             return self._gathered(number, place, part, step)
         found = "poison" if not part else self.vector.number(0.0)
         for i in range(part or self.plan.width):
-            address = self._address(number, (place[0], place[1] + i * step))
+            at = place._replace(offset=place.offset + i * step, entry=place.entry + i * entries)
+            address = self._address(number, at)
             value = self.w.assign(f"load {self.one.real}, ptr {address}, align {self.bits // 8}")
             found = self.w.assign(
                 f"insertelement {self.vector.real} {found}, {self.one.real} {value}, i64 {i}"
@@ -846,18 +857,13 @@ class Emitter:
         """The same in one instruction, which is shorter if not faster."""
         w, width, access = self.w, self.plan.width, self.kernel.accesses[number]
         mask = _mask(width, part or width)
+        base, kind = self._ahead(place.pointer, place.offset), "i64"
         if access.scale:
-            at = w.assign(
-                f"getelementptr inbounds i32, ptr {self.tables[number]}, i64 {place[0] or '0'}"
-            )
-            if place[1]:
-                at = w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place[1]}")
+            at, kind = self._entry(number, place), "i32"
             slots = w.masked(f"v{width}i32", f"<{width} x i32>", at, mask, width, 4)
             if access.scale != 1:
                 slots = w.assign(f"mul nsw <{width} x i32> {slots}, splat (i32 {access.scale})")
-            base, kind = self.bases[number], "i32"
         else:
-            base, kind = self._ahead(*place), "i64"
             slots = "<" + ", ".join(f"i64 {i * step}" for i in range(width)) + ">"
         spots = w.assign(f"getelementptr {self.one.real}, ptr {base}, <{width} x {kind}> {slots}")
         return w.gather(self.vector, spots, mask, self.bits // 8)

@@ -34,9 +34,7 @@ class Blob:
     def __init__(self, names: Sequence[str], needs: Sequence[str], data: bytes) -> None:
         self.names, self.needs, self.data = list(names), list(needs), data
         self._held = [_BLOBS[name] for name in needs]
-        self._engine = llvm.create_mcjit_compiler(
-            llvm.parse_assembly(""), targets.host().machine()
-        )
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), targets.host().machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
         for name in names:

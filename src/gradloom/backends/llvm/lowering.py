@@ -328,10 +328,10 @@ class _Lowering:
                 accesses.append(Access((*[s * scale for s in view.strides], *lane)))
                 offsets.append(view.offset * scale)
                 continue
-            base = int(view.table.min())
-            tables.append(self._table(view.table - base))
-            rows = _rows(one.shape)
-            accesses.append(Access((*rows, 0) if laned else rows, scale, *lane))
+            base, table, rows, plain = _split(view.table)
+            tables.append(self._table(table))
+            further = (*[s * scale for s in plain], *lane)
+            accesses.append(Access((*rows, 0) if laned else rows, scale, further))
             offsets.append(base * scale)
         plain = one.out.table is not None or injective(one.out, one.shape)
         body, fold, step = one.body, 0, _even_step(one, accesses[1:], offsets[1:])
@@ -419,6 +419,26 @@ class _Lowering:
             self._table_parts.append(flat)
             self._table_size += len(flat)
         return self._tables[key]
+
+
+def _split(
+    table: NDArray[Any],
+) -> tuple[int, NDArray[Any], tuple[int, ...], tuple[int, ...]]:
+    """The least slot of a table; the table from there, without the axes along which it goes at even
+    steps everywhere; and the strides of all axes in it, and of those axes.
+
+    >>> _split(np.array([[7, 8, 9], [2, 3, 4], [5, 6, 7]]))
+    (2, array([5, 0, 3]), (1, 0), (0, 1))
+    """
+    plain = [0] * table.ndim
+    for axis, size in enumerate(table.shape):
+        steps = np.diff(table, axis=axis)
+        if size > 1 and (steps == steps.flat[0]).all():
+            plain[axis] = int(steps.flat[0])
+            table = table.take([0], axis=axis)
+    rows = tuple(0 if n == 1 else s for n, s in zip(table.shape, _rows(table.shape), strict=True))
+    base = int(table.min())
+    return base, table.reshape([n for n in table.shape if n > 1]) - base, rows, tuple(plain)
 
 
 _FOLDS = {"max", "min", "sum", "logsumexp"}

@@ -157,12 +157,10 @@ class _Placing:
         tables = iter(call.tables)
         found: list[_Use | None] = []
         for i, access in enumerate(call.kernel.accesses):
-            walked = np.zeros(1, dtype=np.int64)
-            for size, stride in zip(call.kernel.shape, access.strides, strict=True):
-                if stride and size > 1:
-                    walked = (walked[:, None] + np.arange(size) * stride).reshape(-1)
+            walked = _walked(call.kernel.shape, access.strides)
             if access.scale:
-                walked = np.unique(self.tables[next(tables) + walked].astype(np.int64))
+                slots = self.tables[next(tables) + walked].astype(np.int64)
+                walked = np.unique(slots[:, None] + _walked(call.kernel.shape, access.plain))
             if call.kernel.fold and i:
                 folded = np.arange(call.kernel.fold) * call.kernel.step
                 walked = np.unique(walked[:, None] + folded)
@@ -341,3 +339,13 @@ def _allocate(units: Iterable[_Unit]) -> int:
         live.append(unit)
         most = max(most, offset + unit.size)
     return most
+
+
+def _walked(shape: Sequence[int], strides: Sequence[int]) -> Slots:
+    """How far each element is from the first; those at the same place once, if that is told by a
+    stride of 0."""
+    found = np.zeros(1, dtype=np.int64)
+    for size, stride in zip(shape, strides, strict=True):
+        if stride and size > 1:
+            found = (found[:, None] + np.arange(size) * stride).reshape(-1)
+    return found

@@ -308,8 +308,8 @@ def written(
         w = Writer()
         slots = [*program.outputs.tolist(), *[slot for slot, _ in program.guards]]
         wanted = np.array(slots, dtype=np.int64) * lowered.width
-        parts = fused(lowered.lanes, wanted, lowered.tables)
-        made.calls(w, parts, {**spaces, SUMS: "%sums"}, "%tables", "%count")
+        groups = fused(lowered.lanes, wanted, lowered.tables)
+        made.calls(w, groups, {**spaces, SUMS: "%sums"}, "%tables", "%count")
         w.line("ret void")
         made.define("lanes", [*shared, "ptr %block", "ptr %sums", "i64 %count"], w)
         frame = Frame(made.real, lowered.width)

@@ -151,7 +151,7 @@ class Stream:
             self._loop()
         for turn in behind:
             self._turn(turn)
-        for slot in sorted(self.sums & self.here.keys()):  # type: ignore[type-var]
+        for slot in sorted(self.sums & self.here.keys()):
             self._store(slot, self.here[slot])
 
     def _turn(self, turn: int) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from common import timed
 
 from . import Cases, Prepared, data
-from .by_hand import Adam
 
 Array = Any
 
@@ -58,87 +57,106 @@ def _work(case: str, **options: Any) -> Any:
     return data.workload(name, **options)
 
 
-def prepared_loss(case: str, threads: int) -> tuple[Callable[[], Any], Any]:
-    """What a user calls, compiled; and a module that holds its parameters, side by side."""
+def _module(case: str) -> tuple[Any, Any]:
+    """The scalar code, and a module that holds its parameters, side by side."""
     import gradloom as gl
 
-    work, rows = _work(case, number=gl.nn.Parameter), _rows(case)
+    work = _work(case, number=gl.nn.Parameter)
     model = gl.nn.Module()
     model.numbers = work.parameters
     model.pack()
+    return work, model
+
+
+def gradient(case: str, threads: int) -> tuple[Callable[[], float], Array]:
+    """What a user calls for the value and the gradient; and where the gradient is then."""
+    import gradloom as gl
+
+    work, model = _module(case)
+    slopes = np.frombuffer(model.pack()[1])
+    rows = _rows(case)
     if rows is None:
-        f = gl.compile(work.function)
-        return lambda: f(*work.arguments), model
-    dtype = "float32" if case == "gpt16" else "float64"
-    mapped = gl.vmap(work.function, dtype=dtype, threads=threads)
+        function, bound = gl.compile(work.function), None
+
+        def run() -> float:
+            nonlocal bound
+            bound = bound or function.bind(*work.arguments)
+            slopes[:] = 0.0
+            return bound()
+
+        return run, slopes
+    mapped = gl.vmap(work.function, threads=threads)
     share = 1.0 / len(rows) if _mean(case) else 1.0
-    return lambda: gl.sum(mapped(rows)) * share, model
+
+    def run_lanes() -> float:
+        slopes[:] = 0.0
+        total = gl.sum(mapped(rows)) * share
+        total.backward()
+        return total.data
+
+    return run_lanes, slopes
 
 
 def compiled(case: str, threads: int) -> Prepared:
-    """What a user writes; the first call and the first `backward()` are what happens once."""
-    loss, model = prepared_loss(case, threads)
+    """What a user writes for the gradient; the first call is what happens once."""
+    run, slopes = gradient(case, threads)
     stages: dict[str, float] = {}
     with timed(stages, "first call"):
-        total = loss()
-    with timed(stages, "first backward"):
-        total.backward()
-
-    def run() -> float:
-        model.zero_grad()
-        total = loss()
-        total.backward()
-        return total.data
-
-    return Prepared(lambda: (run(), model.pack()[1]), run, stages=stages)
+        run()
+    return Prepared(lambda: (run(), slopes), run, stages=stages)
 
 
-def trained(case: str, updates: int, threads: int) -> Prepared:
-    """What a user writes: loss, `backward()`, an optimizer's step."""
-    from gradloom.nn.optim import SGD, Adam
+def training(case: str) -> tuple[Any, Any, Callable[[int], Any]]:
+    """What a user trains with: the module, the step, and what makes so many updates."""
+    import gradloom as gl
 
-    loss, model = prepared_loss(case, threads)
+    work, model = _module(case)
     moons = case.startswith("moons")
-    kind, rate = (SGD, data.MOONS_RATE) if moons else (Adam, data.GPT_RATE)
-    optimizer = kind(model, rate)
+    optimizer = gl.nn.SGD(model, data.MOONS_RATE) if moons else gl.nn.Adam(model, data.GPT_RATE)
+    rows = _rows(case)
+    if rows is not None:
+        texts = rows.astype(float)
+        step = gl.training_step(work.function, optimizer, dtype="float32")
+        return model, step, lambda _: step.epoch(texts, batch_size=len(texts))
+    step = gl.training_step(work.function, optimizer)
+    bound = step.bind(*work.arguments)
+    return model, step, lambda updates: bound.repeat(updates) if updates > 1 else [bound()]
 
-    def step(update: bool = True) -> float:
-        optimizer.zero_grad()
-        total = loss()
-        total.backward()
-        if update:
-            optimizer.step()
-        return total.data
 
-    def run() -> list[float]:
-        return [step() for _ in range(updates)]
+def trained(case: str, updates: int, _: int) -> Prepared:
+    """What a user writes to train; the first update is what happens once."""
+    model, step, update = training(case)
+    numbers, slopes = map(np.frombuffer, model.pack())
+    stages: dict[str, float] = {}
+
+    def run() -> Any:
+        return update(updates)
 
     def check() -> Any:
-        numbers, gradient = model.pack()
-        if moons:
-            return run(), numbers
-        first = step(update=False), gradient[:]
-        losses = [run() for _ in range(max(data.CHECKED // updates, 1))]
-        return *first, losses, numbers
+        with timed(stages, "first update"):
+            losses = list(update(1))
+        first = losses[0], slopes.copy()
+        while len(losses) < max(updates, data.CHECKED):
+            losses += list(update(max(updates - 1, 1)))
+        if not step.calls:
+            raise SystemExit("it was not compiled")
+        return (losses, numbers) if case.startswith("moons") else (*first, losses, numbers)
 
-    stages: dict[str, float] = {}
-    with timed(stages, "first gradient"):
-        step(update=False)
     return Prepared(check, run, data.TEXTS if case == "gpt16" else updates, stages)
 
 
 Made = Callable[..., Any]
 
 
-def _program(case: str, make: Made, threads: int) -> tuple[Any, Any, dict[str, float]]:
-    """A function of the parameters' numbers to value and gradient; those numbers; what it took."""
+def program(case: str, backend: str, threads: int) -> Prepared:
+    """Value and gradient by the program alone, run by one of the backends."""
+    from gradloom.backends.choice import Options, maker
     from gradloom.loom.adjoint import adjoint
     from gradloom.loom.record import record
     from gradloom.loom.weave import weave
 
     work, rows = _work(case), _rows(case)
     arguments = work.arguments if rows is None else (rows[0].tolist(),)
-    single = case == "gpt16"
     stages: dict[str, float] = {}
     with timed(stages, "record"):
         graph, _ = record(work.function, *arguments)
@@ -146,75 +164,97 @@ def _program(case: str, make: Made, threads: int) -> tuple[Any, Any, dict[str, f
         forward = weave(graph, lanes=() if rows is None else range(rows.shape[1]))
     with timed(stages, "adjoint"):
         reverse = adjoint(forward, forward.parameters)
-    lanes = None if rows is None else len(rows)
     with timed(stages, "compile"):
-        runner = make(reverse, lanes, bits=32 if single else 64, threads=threads)
+        make = maker(reverse, Options(backend, threads=threads), lanes=rows is not None)
+        runner = make(None if rows is None else len(rows))
     share = 1.0 / len(rows) if rows is not None and _mean(case) else 1.0
     if rows is None:
         inputs: Any = np.array([*data.workloads.arguments_flat(arguments), 1.0])
     else:
-        inputs = [*np.ascontiguousarray(rows.T, dtype=float), np.full(len(rows), share)]
+        inputs = [*np.ascontiguousarray(rows.T), np.full(len(rows), share)]
     place = {id(p): i for i, p in enumerate(work.parameters)}
     places = np.array([place[id(p)] for p in reverse.values])
-    gradient = np.zeros(len(place))  # tokens that do not occur keep 0
-    start = np.array([p.data for p in work.parameters])
-
-    def value_and_gradient(numbers: Array) -> tuple[float, Array]:
-        results = runner.run(inputs, numbers[places])
-        gradient[places] = results[1:] if lanes is None else results[1:, 0]
-        return (results[0] if lanes is None else results[0].sum() * share), gradient
-
-    return value_and_gradient, start, stages
-
-
-def _backend(name: str) -> Made:
-    if name == "numpy":
-        from gradloom.backends.numpy import Runner
-
-        return lambda program, lanes, **_: Runner(program, lanes)
-    from gradloom.backends.llvm import native
-
-    return native.Runner
-
-
-def program(case: str, backend: str, threads: int) -> Prepared:
-    """Value and gradient."""
-    step, numbers, stages = _program(case, _backend(backend), threads)
+    numbers = np.array([p.data for p in work.parameters])
+    found = np.zeros(len(place))
 
     def run() -> Any:
-        return step(numbers)
+        results = runner.run(inputs, numbers[places])
+        found[places] = results[1:] if rows is None else results[1:, 0]
+        return (results[0] if rows is None else results[0].sum() * share), found
 
     return Prepared(run, run, stages=stages)
 
 
-def program_trained(case: str, backend: str, updates: int, threads: int) -> Prepared:
-    """The gradient by the program, the update by NumPy."""
-    step, numbers, stages = _program(case, _backend(backend), threads)
-    moons = case.startswith("moons")
-    adam = Adam(numbers, data.GPT_RATE)
+def program_trained(case: str, updates: int, _: int) -> Prepared:
+    """Gradients and updates as one native call, without what a training step does around it."""
+    model, step, update = training(case)
+    numbers, slopes = map(np.frombuffer, model.pack())
+    order = np.arange(data.TEXTS) if case == "gpt16" else None
 
-    def run() -> list[float]:
-        losses = []
-        for _ in range(updates):
-            loss, gradient = step(numbers)
-            losses.append(loss)
-            if moons:
-                np.subtract(numbers, data.MOONS_RATE * gradient, out=numbers)
-            else:
-                adam.update(gradient)
-        return losses
+    def rates(first: int, count: int) -> Array:
+        optimizer = step.optimizer
+        found = []
+        for optimizer.steps in range(first, first + count):
+            found.append(optimizer.rates())
+        return np.array(found)
+
+    def run() -> Any:
+        return driver.run(updates, rows, order)[1]
+
+    losses = list(update(1))
+    first = losses[0], slopes.copy()
+    ((native,),) = step._known.values()
+    driver, rows = native.driver, rates(2, updates)
 
     def check() -> Any:
-        if moons:
-            return run(), numbers
-        loss, gradient = step(numbers)
-        first = loss, gradient.copy()
-        return *first, [run() for _ in range(max(data.CHECKED // updates, 1))], numbers
+        while (made := len(losses)) < max(updates, data.CHECKED):
+            count = max(updates - 1, 1)
+            found = driver.run(count, rates(made + 1, count), order)[1]
+            losses.extend(found / data.TEXTS if case == "gpt16" else found)
+        return (losses, numbers) if case.startswith("moons") else (*first, losses, numbers)
 
-    return Prepared(check, run, data.TEXTS if case == "gpt16" else updates, stages)
+    return Prepared(check, run, data.TEXTS if case == "gpt16" else updates)
+
+
+def _network(module: Callable[[], Any]) -> Any:
+    """The digits' network, with the parameters that all start from."""
+    made = module()
+    np.frombuffer(made.pack()[0])[:] = data.parameters("digits")
+    return made
+
+
+def _mlp() -> Any:
+    import gradloom as gl
+
+    return _network(lambda: gl.nn.MLP(64, [data.HIDDEN, 10], "relu", init=lambda: 0.0))
 
 
 def digits(_: int) -> Prepared:
+    """An epoch of a training step, called by a loop of one's own."""
+    import gradloom as gl
+
+    x, y, order = data.digits()
+    model, y = _mlp(), y.astype(float)
+    numbers = np.frombuffer(model.pack()[0])
+
+    def loss(row: Any, target: Any) -> Any:
+        return gl.nn.cross_entropy(model(row), target)
+
+    step = gl.training_step(loss, gl.nn.Adam(model, data.DIGITS_RATE))
+    stages: dict[str, float] = {}
+
+    def run() -> Any:
+        return step.epoch(x, y, batch_size=data.BATCH, order=order)
+
+    def check() -> Any:
+        with timed(stages, "first epoch"):
+            losses = run()
+        return losses, numbers
+
+    return Prepared(check, run, stages=stages)
+
+
+def digits_fit(_: int) -> Prepared:
     """`fit`, with every other setting as it comes; timed from epoch to epoch."""
     import gradloom as gl
     from gradloom.train.callbacks import Callback
@@ -229,12 +269,6 @@ def digits(_: int) -> Prepared:
         def on_epoch(self, training: Any) -> None:  # noqa: ARG002
             self.ends.append(time.perf_counter())
 
-    def model() -> Any:
-        made = gl.nn.MLP(64, [data.HIDDEN, 10], "relu", init=lambda: 0.0)
-        for p, number in zip(made.parameters(), data.parameters("digits").tolist(), strict=True):
-            p.data = number
-        return made
-
     fit = functools.partial(
         gl.fit,
         x=x,
@@ -247,15 +281,15 @@ def digits(_: int) -> Prepared:
     )
 
     def check() -> Any:
-        made = model()
+        made = _mlp()
         fit(made, epochs=1, shuffle=False)
-        return {"parameters": [p.data for p in made.parameters()]}
+        return {"parameters": np.frombuffer(made.pack()[0])}
 
     def seconds() -> float:
         """Of an epoch: the first two, in which things are made ready, left out."""
         clock = Clock()
-        fit(model(), epochs=22, callbacks=[clock])
-        return (clock.ends[-1] - clock.ends[1]) / 20
+        fit(_mlp(), epochs=52, callbacks=[clock])
+        return (clock.ends[-1] - clock.ends[1]) / 50
 
     return Prepared(check, check, seconds=seconds)
 
@@ -264,23 +298,25 @@ PLAIN = ("moons", "asian1k", "asian100k", "gmm", "lstm2", "lstm4")
 UPDATES = {"moons100": data.UPDATES, "gpt": 1, "gpt100": data.UPDATES, "gpt16": 1}
 
 
-def _cases(backend: str) -> Cases:
-    plain: Cases = {case: functools.partial(program, case, backend) for case in PLAIN}
-    return plain | {
-        case: functools.partial(program_trained, case, backend, updates)
-        for case, updates in UPDATES.items()
+def _cases(plain: Made, updating: Made) -> Cases:
+    return {
+        **{case: functools.partial(plain, case) for case in PLAIN},
+        **{case: functools.partial(updating, case, updates) for case, updates in UPDATES.items()},
     }
 
 
-COMPILED: Cases = {
-    **{case: functools.partial(compiled, case) for case in PLAIN},
-    **{case: functools.partial(trained, case, updates) for case, updates in UPDATES.items()},
-    "digits": digits,
-}
+def _program(backend: str) -> Made:
+    return lambda case, threads: program(case, backend, threads)
+
+
 ENGINES = {
-    "Gradloom": ("gradloom", COMPILED),
-    "Gradloom program": ("llvmlite", _cases("native")),
-    "Gradloom on NumPy": ("numpy", _cases("numpy")),
+    "Gradloom": ("gradloom", {**_cases(compiled, trained), "digits": digits}),
+    "Gradloom fit": ("gradloom", {"digits": digits_fit}),
+    "Gradloom program": ("llvmlite", _cases(_program("native"), program_trained)),
+    "Gradloom on NumPy": (
+        "numpy",
+        {case: functools.partial(program, case, "numpy") for case in PLAIN},
+    ),
     "Gradloom eager": (
         "gradloom",
         {

@@ -46,10 +46,46 @@ def test_numbers_go_in_and_out_whatever_their_number(bits, count):
     assert losses == pytest.approx([(start**2).sum(), (0.64 * start**2).sum()], rel=1e-6)
 
 
-def test_slots_and_places_may_be_in_any_order():
-    some = Outside(np.zeros(9), np.array([0, 1, 2, 5, 4]), np.array([3, 4, 5, 6, 7]))
-    address = some.array.ctypes.data
-    assert some.copies().tolist() == [[address, 3, 3], [address + 40, 6, 1], [address + 32, 7, 1]]
+def copied(indices, slots):
+    """Which place goes to which slot, by the runs that are copied."""
+    outside = Outside(np.zeros(100), np.array(indices), np.array(slots))
+    found = {}
+    for address, slot, count, *steps in outside.copies().tolist():
+        place = (address - outside.array.ctypes.data) // 8
+        for i in range(count):
+            found[place + i * steps[0]] = slot + i * steps[1]
+    return found
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [(3, 5)],
+        [(i, i + 2) for i in range(30)],
+        [(i, 2 * i) for i in range(16)] + [(40 + i, 2 * i + 1) for i in range(16)],
+        [(i + i // 10, i) for i in range(50)] + [(11 * i + 10, 60 + i) for i in range(5)],
+        [(i * 37 % 97, i) for i in range(97)],
+        [(i, 90 - i) for i in range(20)],
+    ],
+)
+def test_every_number_goes_to_its_slot(pairs):
+    assert copied([a for a, _ in pairs], [b for _, b in pairs]) == dict(pairs)
+
+
+def test_numbers_that_lie_evenly_are_few_runs():
+    two = [(i, 2 * i) for i in range(16)] + [(40 + i, 2 * i + 1) for i in range(16)]
+    places, slots = np.array(two).T
+    assert len(Outside(np.zeros(60), places, slots).copies()) == 2
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_numbers_that_lie_apart_go_in_and_out(bits):
+    ps = [Parameter(float(i + 1)) for i in range(24)]
+    pairs = list(zip(ps[:12], ps[12:], strict=True))  # side by side in the arena
+    made, home = driver(lambda: sum(a * a + b * b for a, b in pairs), ps, bits=bits)
+    assert made.run(1, RATES)[0] == 1
+    assert home == pytest.approx((np.arange(24) + 1.0) * 0.8, rel=1e-6)
 
 
 def test_a_step_whose_guard_breaks_is_not_made():

@@ -10,7 +10,7 @@ cannot be told or is not finite. What to do then is up to who called.
 
 import ctypes
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -225,31 +225,47 @@ class _Writing:
     def _copies(self, kind: str) -> None:
         """Numbers into the arena, out of it, or added to what is outside.
 
-        Each copy is told by three numbers: an address outside, a slot, and how many.
+        Each copy is told by five numbers: an address outside, a slot, how many, and how far each is
+        from the next, outside and in the arena.
         """
         w, arena, copies = self.w, self._field("arena"), self._field(kind)
         with frames._Each(w, self._whole(f"{kind}_count")) as i:
-            copy = self._element("[3 x i64]", copies, i)
+            copy = self._element("[5 x i64]", copies, i)
             outside, slot = self._item("ptr", copy, 0), self._item("i64", copy, 1)
-            count = self._item("i64", copy, 2)
+            count, *steps = [self._item("i64", copy, place) for place in (2, 3, 4)]
             inside = self._element(self.real, arena, slot)
-            turns = w.assign(f"sdiv i64 {count}, {VECTOR}")
-            with frames._Each(w, turns) as turn:
-                self._copy(kind, outside, inside, w.assign(f"mul i64 {turn}, {VECTOR}"), "")
-            done = w.assign(f"mul i64 {turns}, {VECTOR}")
-            rest = w.assign(f"sub i64 {count}, {done}")
-            with w.when(w.assign(f"icmp ne i64 {rest}, 0")):
-                every = splat(w, f"<{VECTOR} x i64>", "i64", rest, VECTOR)
-                order = ", ".join(f"i64 {i}" for i in range(VECTOR))
-                mask = w.assign(f"icmp slt <{VECTOR} x i64> <{order}>, {every}")
-                self._copy(kind, outside, inside, done, mask)
+            dense = w.assign(f"icmp eq i64 {w.assign(f'or i64 {steps[0]}, {steps[1]}')}, 1")
+            with w.choose(dense) as otherwise:
+                self._copy_dense(kind, outside, inside, count)
+                otherwise()
+                with w.loop(count) as turn:
+                    ahead = [w.assign(f"mul i64 {turn.index}, {step}") for step in steps]
+                    there = self._element("double", outside, ahead[0])
+                    self._copy(kind, there, self._element(self.real, inside, ahead[1]), 1, "")
 
-    def _copy(self, kind: str, outside: str, inside: str, at: str, mask: str) -> None:
+    def _copy_dense(self, kind: str, outside: str, inside: str, count: str) -> None:
+        """Copy numbers that follow one another, a vector at a time."""
+        w = self.w
+
+        def some(at: str, mask: str) -> None:
+            there, here = self._element("double", outside, at), self._element(self.real, inside, at)
+            self._copy(kind, there, here, VECTOR, mask)
+
+        turns = w.assign(f"sdiv i64 {count}, {VECTOR}")
+        with frames._Each(w, turns) as turn:
+            some(w.assign(f"mul i64 {turn}, {VECTOR}"), "")
+        done = w.assign(f"mul i64 {turns}, {VECTOR}")
+        rest = w.assign(f"sub i64 {count}, {done}")
+        with w.when(w.assign(f"icmp ne i64 {rest}, 0")):
+            every = splat(w, f"<{VECTOR} x i64>", "i64", rest, VECTOR)
+            order = ", ".join(f"i64 {i}" for i in range(VECTOR))
+            some(done, w.assign(f"icmp slt <{VECTOR} x i64> <{order}>, {every}"))
+
+    def _copy(self, kind: str, outside: str, inside: str, width: int, mask: str) -> None:
         """Copy a vector, or some of its numbers."""
         w = self.w
-        wide, own = (Arithmetic(w, VECTOR, bits) for bits in (64, self.bits))
-        there = self._element("double", outside, at), wide
-        here = self._element(self.real, inside, at), own
+        wide, own = (Arithmetic(w, width, bits) for bits in (64, self.bits))
+        there, here = (outside, wide), (inside, own)
         if kind == "load":
             found = self._read(*there, mask)
             if self.bits == 32:
@@ -296,14 +312,44 @@ class Outside:
     slots: Slots
 
     def copies(self) -> NDArray[np.int64]:
-        """An address, a slot and a count for each run of them."""
-        if not len(self.slots):
-            return np.zeros((0, 3), dtype=np.int64)
-        breaks = np.flatnonzero((np.diff(self.slots) != 1) | (np.diff(self.indices) != 1)) + 1
-        first = np.concatenate([[0], breaks])
-        counts = np.diff(np.concatenate([first, [len(self.slots)]]))
-        addresses = self.array.ctypes.data + 8 * self.indices[first]
-        return np.stack([addresses, self.slots[first], counts], axis=1).astype(np.int64)
+        """For each run of them an address, a slot, how many, and how far each is from the next."""
+        order = np.lexsort((self.slots, self.indices))
+        pairs = np.stack([self.indices[order], self.slots[order]], axis=1).astype(np.int64)
+        steps = np.diff(pairs, axis=0)
+        ends = np.flatnonzero((steps != 1).any(axis=1)) + 1
+        begins = [0, *ends.tolist()]
+        counts = np.diff([*begins, len(pairs)])
+        found = [
+            (begin, count, 1, 1)
+            for begin, count in zip(begins, counts.tolist(), strict=True)
+            if count >= VECTOR
+        ]
+        left = np.flatnonzero(np.repeat(counts < VECTOR, counts))
+        for begin, count, *further in _even_runs(pairs[left]):
+            found.append((int(left[begin]), count, further[0], further[1]))
+        start, size = self.array.ctypes.data, self.array.itemsize
+        rows = [
+            (start + size * int(pairs[begin, 0]), int(pairs[begin, 1]), *rest)
+            for begin, *rest in found
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, 5)
+
+
+def _even_runs(pairs: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
+    """Rows cut into runs of even steps: where each begins, how many it has, and both its steps.
+
+    >>> list(_even_runs(np.array([[0, 5], [1, 7], [2, 9], [9, 0]])))
+    [(0, 3, 1, 2), (3, 1, 1, 1)]
+    """
+    steps = np.diff(pairs, axis=0).tolist()
+    begin = 0
+    while begin < len(pairs):
+        end = begin + 1
+        step = steps[begin] if begin < len(steps) else [1, 1]
+        while end < len(pairs) and steps[end - 1] == step:
+            end += 1
+        yield begin, end - begin, *step
+        begin = end
 
 
 class Driver:
@@ -437,7 +483,7 @@ class Driver:
         a step was made, added to what is outside ("add")."""
         some = list(places)
         copies = [one.copies() for one in some]
-        every = np.ascontiguousarray(np.concatenate([*copies, np.zeros((0, 3), dtype=np.int64)]))
+        every = np.ascontiguousarray(np.concatenate([*copies, np.zeros((0, 5), dtype=np.int64)]))
         self._alive[f"{kind}ed"] = some
         self._set(kind, every)
         self._set(f"{kind}_count", len(every))

@@ -105,7 +105,7 @@ def _key(one: Call | Group) -> Any:
         return id(one)
     chosen = one.plan
     tiles = chosen.axis, chosen.width, chosen.rows, chosen.vectors
-    return one.kernel, repr(one.kernel.body), tiles  # of bodies, 1 and 1.0 would be equal
+    return one.kernel.key, tiles
 
 
 def _only(parts: Sequence[Node], key: Any) -> Iterator[Node]:

@@ -83,6 +83,11 @@ class Kernel:
     step: int = 0
 
     @property
+    def key(self) -> Hashable:
+        """What tells it from others: to Python 1 equals 1.0, and 0.0 equals -0.0."""
+        return self, repr(self.body), repr(self.start)
+
+    @property
     def size(self) -> int:
         """How many elements it has, in one vector of lanes; without lanes at all."""
         return math.prod(abs(size) for size in self.shape)
@@ -272,9 +277,8 @@ def _along(kernel: Kernel, axis: int, most: int) -> Plan | None:
             # What is folded lies at other places too.
             if copied < gathered and not kernel.overlap and not kernel.fold:
                 packed.append(place)
-                cost += copied
-            else:
-                cost += gathered
+                gathered = copied
+            cost += gathered
     if axis in summed:
         cost += outputs * 8.0
     else:
@@ -534,7 +538,7 @@ class Emitter:
         names = [f"%p{i}" for i in range(len(self.kernel.accesses))]
         parameters = [*[f"ptr {name}" for name in names], "i64 %rows", "i64 %columns", "i64 %count"]
         lines = functools.partial(self._careful_lines, names, inside)
-        key = "careful", self.kernel, repr(self.kernel.body), self.plan.axis, self.plan.row
+        key = "careful", self.kernel.key, self.plan.axis, self.plan.row
         return self.outline(key, parameters, lines, "void")
 
     def _careful_lines(self, names: list[str], inside: bool) -> Writer:

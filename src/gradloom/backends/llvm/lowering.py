@@ -14,7 +14,7 @@ few slots for which that does not hold are filled beforehand.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -190,7 +190,7 @@ class _Lowering:
         self.laned = program.laned if width else np.zeros(size, dtype=bool)
         self.sums = np.zeros(size, dtype=bool)
         self.scratch = 0
-        self._plans: dict[Kernel, tuple[Kernel, list[int], Plan]] = {}
+        self._plans: dict[Hashable, tuple[Kernel, list[int], Plan]] = {}
         self._tables: dict[bytes, int] = {}
         self._table_parts: list[NDArray[np.int32]] = []
         self._table_size = 0
@@ -367,8 +367,8 @@ class _Lowering:
 
     def _planned(self, kernel: Kernel) -> tuple[Kernel, list[int], Plan]:
         """A kernel in normal form, how far its accesses move for that, and its plan."""
-        key = replace(kernel, body=repr(kernel.body))  # type: ignore[arg-type]
-        if key not in self._plans:  # of bodies, 1 and 1.0 would be equal
+        key = kernel.key
+        if key not in self._plans:
             small, moved = normal(kernel)
             self._plans[key] = small, moved, plan(small, self.target, self.bits)
         return self._plans[key]

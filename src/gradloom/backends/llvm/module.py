@@ -263,8 +263,7 @@ class Module:
         kernel, chosen = call.kernel, call.plan
         key = (
             self._often > 1,
-            kernel,
-            repr(kernel.body),
+            kernel.key,
             chosen.axis,
             chosen.width,
             chosen.rows,

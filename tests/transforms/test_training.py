@@ -3,6 +3,7 @@
 import math
 import random
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -412,6 +413,23 @@ class TestBind:
         x.data, w.data = 1.0, 2.0
         assert bound() == 4.25
         assert (w.grad, x.grad, p.grad, q.grad) == (5.0, 16.5, 8.0, 3.0)
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_of_one_value_more_than_once_adds_all_its_shares(self, backend):
+        p, x, home = Parameter(2.0), Value(5.0), MLP(1, [1])
+        home.more = p
+        home.pack()
+        f = gl.compile(lambda a, b, c, d, e: a * b + 3.0 * c + p + d * e, backend=backend)
+        bound = f.bind(p, p, p, x, x)
+        assert bound() == 4.0 + 6.0 + 2.0 + 25.0
+        assert (p.grad, x.grad) == (2.0 + 2.0 + 3.0 + 1.0, 10.0)
+
+    def test_of_several_threads_adds_every_gradient(self):
+        p = Parameter(2.0)
+        bound = gl.compile(lambda: p * 3.0).bind()
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda _: bound(), range(400))) == [6.0] * 400
+        assert p.grad == 1200.0
 
     def test_takes_another_branch_where_the_function_does(self):
         x = Parameter(2.0)

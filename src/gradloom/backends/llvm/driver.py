@@ -234,7 +234,8 @@ class _Writing:
             outside, slot = self._item("ptr", copy, 0), self._item("i64", copy, 1)
             count, *steps = [self._item("i64", copy, place) for place in (2, 3, 4)]
             inside = self._element(self.real, arena, slot)
-            dense = w.assign(f"icmp eq i64 {w.assign(f'or i64 {steps[0]}, {steps[1]}')}, 1")
+            ones = [w.assign(f"icmp eq i64 {step}, 1") for step in steps]
+            dense = w.assign(f"and i1 {ones[0]}, {ones[1]}")
             with w.choose(dense) as otherwise:
                 self._copy_dense(kind, outside, inside, count)
                 otherwise()

@@ -228,21 +228,26 @@ class _Lowering:
         if not self.width:
             return [BEFORE] * len(members)
         late = np.zeros(len(self.laned), dtype=bool)  # depends on a sum over lanes
-        found = []
-        for member in members:
-            slots = [member.slots(place) for place in range(len(member.one.views))]
-            after = any(bool(late[at].any()) for at in slots[1:])
-            own = [bool(self.laned[at].any()) for at in slots]
-            if any(own):
-                if after:
-                    raise UnsupportedError("a lane depends on a sum over all lanes")
-                if not own[0]:
-                    self.sums[slots[0]] = late[slots[0]] = True
-                found.append(LANES)
-            else:
-                late[slots[0]] |= after
-                found.append(AFTER if after else BEFORE)
-        return found
+        while True:
+            before = np.count_nonzero(late)
+            found = [self._phase(member, late) for member in members]
+            # In a loop, what is written further down may be read further up a turn later.
+            if np.count_nonzero(late) == before or not any(member.loops for member in members):
+                return found
+
+    def _phase(self, member: _Member, late: NDArray[np.bool_]) -> str:
+        """When an instruction is run; marks what is late because of it."""
+        slots = [member.slots(place) for place in range(len(member.one.views))]
+        after = any(bool(late[at].any()) for at in slots[1:])
+        own = [bool(self.laned[at].any()) for at in slots]
+        if not any(own):
+            late[slots[0]] |= after
+            return AFTER if after else BEFORE
+        if after:
+            raise UnsupportedError("a lane depends on a sum over all lanes")
+        if not own[0]:
+            self.sums[slots[0]] = late[slots[0]] = True
+        return LANES
 
     def _starts(
         self, members: Sequence[_Member], phases: Sequence[str]
@@ -334,7 +339,7 @@ class _Lowering:
             accesses.append(Access((*rows, 0) if laned else rows, scale, further))
             offsets.append(base * scale)
         plain = one.out.table is not None or injective(one.out, one.shape)
-        body, fold, step = one.body, 0, _even_step(one, accesses[1:], offsets[1:])
+        body, fold, step = one.body, 0, _even_step(member, accesses[1:], offsets[1:])
         if step is not None:
             assert isinstance(body, tuple)
             body, fold = (body[0], (0,)), len(one.operands)
@@ -444,14 +449,16 @@ def _split(
 _FOLDS = {"max", "min", "sum", "logsumexp"}
 
 
-def _even_step(one: Instruction, accesses: list[Access], offsets: list[int]) -> int | None:
+def _even_step(member: _Member, accesses: list[Access], offsets: list[int]) -> int | None:
     """How far apart the operands of an operation of many are, if always as far; else None."""
+    one = member.one
     if not isinstance(one.body, tuple) or one.body[0] not in _FOLDS or len(accesses) < 4:
         return None
     if list(one.body[1]) != list(range(len(accesses))) or one.muted or one.accumulate:
         return None
     steps = {b - a for a, b in itertools.pairwise(offsets)}
     alike = all(access == accesses[0] and not access.scale for access in accesses)
+    alike = alike and all(len(set(moves[1:])) == 1 for _, _, moves in member.loops)
     return steps.pop() if alike and len(steps) == 1 else None
 
 

@@ -88,7 +88,9 @@ class Maker:
 
     def shape(self) -> tuple[int, ...]:
         """A shape of up to four axes."""
-        found = [self.random.choice(SIZES) for _ in range(self.random.choice([0, 1, 1, 2, 2, 3, 4]))]
+        found = [
+            self.random.choice(SIZES) for _ in range(self.random.choice([0, 1, 1, 2, 2, 3, 4]))
+        ]
         while math.prod(found) > LARGEST:
             found[found.index(max(found))] //= 2
         return tuple(max(1, size) for size in found)
@@ -116,7 +118,9 @@ class Maker:
                 room -= reach
                 if stride:
                     step = max(step, abs(stride) * shape[axis])
-        low = sum(stride * (size - 1) for stride, size in zip(strides, shape, strict=True) if stride < 0)
+        low = sum(
+            stride * (size - 1) for stride, size in zip(strides, shape, strict=True) if stride < 0
+        )
         offset = first - low + self.random.randint(0, room)
         return View(offset, tuple(strides))
 
@@ -374,7 +378,9 @@ class Recurrences:
         for j in range(columns):
             reads: list[tuple[Any, ...]] = []
             for _ in range(random.randint(1, 4)):
-                kind = random.choice(["before", "before", "given", "stands", "now", "fixed", "older"])
+                kind = random.choice(
+                    ["before", "before", "given", "stands", "now", "fixed", "older"]
+                )
                 if kind == "now" and j == 0:
                     kind = "before"
                 reads.append((kind, random.randrange(j if kind == "now" else columns)))

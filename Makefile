@@ -6,7 +6,7 @@ VENV ?= .venv
 DATA ?= iris
 BIN := $(VENV)/bin
 
-.PHONY: train test slow check bench clean
+.PHONY: train test slow check docs bench clean
 
 train: $(VENV)/.train  ## train on real data and print the scores
 	$(BIN)/gradloom train $(DATA)
@@ -22,6 +22,9 @@ check: $(VENV)/.dev  ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs  ## run every page, and build the site in build/site
+	$(BIN)/python -m mkdocs build --strict
+
 bench: $(VENV)/.bench  ## time the engine against its peers
 	$(BIN)/python benchmarks/eager.py
 	$(BIN)/python benchmarks/native.py
@@ -36,6 +39,6 @@ $(VENV)/.python:
 	@touch $@
 
 # One stamp for each extra, made anew when the dependencies change.
-$(VENV)/.train $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: $(VENV)/.python pyproject.toml
+$(VENV)/.train $(VENV)/.dev $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(VENV)/.python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

@@ -151,7 +151,7 @@ def test_what_is_measured_is_positive_and_the_peak_is_measured_once() -> None:
 
 @native
 def test_a_derivative_shows_its_own_program() -> None:
-    slope = gl.grad(gl.compile(lambda x: gl.sin(x) * x, backend="native"))
+    slope: Any = gl.grad(gl.compile(lambda x: gl.sin(x) * x, backend="native"))
     slope(2.0)
     found = slope.inspect()
     assert found.name == "grad(<lambda>)"

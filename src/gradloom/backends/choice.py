@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from gradloom.backends import numpy as reference
 from gradloom.backends.batch import Batch
 from gradloom.errors import ArgumentError
+from gradloom.loom.graph import Graph
 from gradloom.loom.program import Program
+from gradloom.loom.weave import weave
 
 Array = NDArray[np.float64]
 
@@ -89,6 +91,16 @@ class Options:
 def has_native() -> bool:
     """Whether llvmlite is installed."""
     return importlib.util.find_spec("llvmlite") is not None
+
+
+def woven(graph: Graph, options: Options, lanes: Collection[int] = ()) -> Program:
+    """The array program of a graph; where it will be machine code, from the disk if it was woven
+    before. The arguments are those of `weave`."""
+    if options.chosen == "native":
+        from gradloom.backends.llvm import shelf
+
+        return shelf.woven(graph, lanes, strict=options.strict)
+    return weave(graph, lanes, strict=options.strict)
 
 
 def maker(

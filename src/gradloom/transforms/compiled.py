@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from gradloom.backends.choice import Options
+from gradloom.backends.choice import Options, woven
 from gradloom.backends.inspection import Inspection
 from gradloom.core import tree
 from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
 from gradloom.loom import guards
 from gradloom.loom.program import Program
 from gradloom.loom.record import Recording, current
-from gradloom.loom.weave import weave
 from gradloom.transforms.arguments import Arguments, Key, Result
 from gradloom.transforms.replay import Broken, Path
 
@@ -227,7 +226,7 @@ class Compiled:
                 stacklevel=4,
             )
         graph = recording.graph
-        program = weave(graph, strict=self._options.strict)
+        program = woven(graph, self._options)
         return Path(self._name, graph, program, result, recording.sites, self._options)
 
     def _give_up(self, entry: _Entry, site: guards.Site) -> None:

@@ -90,16 +90,32 @@ _KEPT = 256
 _LOCK = threading.RLock()
 
 
-def library(module: Module, target: Target) -> Library:
-    """The machine code of a module: from this process, from the disk, or new."""
+def name_of(module: Module, target: Target) -> bytes:
+    """What a module's machine code is kept under."""
     said = [str(llvm.llvm_version_info), str(target), *module.shared, *module.functions]
-    key = _digest("\n".join(said))
+    return _digest("\n".join(said))
+
+
+def library(module: Module, target: Target, name: bytes = b"") -> Library:
+    """The machine code of a module (and its name, from who has it): from this process, from the
+    disk, or new."""
+    name = name or name_of(module, target)
     with _LOCK:
-        found = _LIBRARIES.get(key) or _from_disk(key) or _new(module, target, key)
-        _LIBRARIES[key] = found
-        _LIBRARIES.move_to_end(key)
-        if len(_LIBRARIES) > _KEPT:
-            _LIBRARIES.popitem(last=False)
+        return known(name) or _noted(name, _new(module, target, name))
+
+
+def known(name: bytes) -> Library | None:
+    """The machine code of a module by its name, if it is in this process or on the disk."""
+    with _LOCK:
+        found = _LIBRARIES.get(name) or _from_disk(name)
+        return _noted(name, found) if found else None
+
+
+def _noted(name: bytes, found: Library) -> Library:
+    _LIBRARIES[name] = found
+    _LIBRARIES.move_to_end(name)
+    if len(_LIBRARIES) > _KEPT:
+        _LIBRARIES.popitem(last=False)
     return found
 
 

@@ -6,20 +6,22 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.backends.batch import Batch
+from gradloom.backends.llvm import shelf
 from gradloom.backends.llvm import target as targets
 from gradloom.backends.llvm.elementary import FUNCTIONS
 from gradloom.backends.llvm.frame import FIELDS
-from gradloom.backends.llvm.library import Library, library
+from gradloom.backends.llvm.library import Library, known, library, name_of
 from gradloom.backends.llvm.lowering import Lowered, UnsupportedError, block_width, lower
-from gradloom.backends.llvm.module import Module, written
+from gradloom.backends.llvm.module import written
 from gradloom.loom.guards import same
+from gradloom.loom.absorb import absorb
 from gradloom.loom.merge import merge
 from gradloom.loom.program import Body, Item, Loop, Program
 from gradloom.loom.roll import roll
@@ -39,16 +41,12 @@ class Code:
     """A program's machine code.
 
     Attributes:
-        program: what was compiled.
-        lowered: as calls of kernels.
-        module: as LLVM reads it.
+        lowered: the memory that it works on; its calls are in the library.
         library: as it runs.
         work: how many operations on single numbers a lane takes, about.
     """
 
-    program: Program
     lowered: Lowered
-    module: Module
     library: Library
     work: int = 0
 
@@ -65,7 +63,14 @@ def code(
     for one in program.written:
         _check(one.body)
     target = targets.host()
-    program = roll(merge(program))
+    key = shelf.of_program(program, bits, lanes, strict, most, str(target))
+    kept = shelf.get(key) if key else None
+    if kept:
+        lowered, work, name = kept
+        found = known(name)
+        if found:
+            return Code(lowered, found, work)
+    program = roll(merge(absorb(program)))
     width = 0
     if most:
         some = -most % target.width(bits) + most
@@ -73,7 +78,12 @@ def code(
     lowered = lower(program, target, bits, lanes=lanes, width=width)
     module = written(program, lowered, target, bits, strict=strict)
     work = _work(program.instructions, program.laned) if lanes else 0
-    return Code(program, lowered, module, library(module, target), work)
+    memory = replace(lowered, before=[], lanes=[], after=[])
+    name = name_of(module, target)
+    made = Code(memory, library(module, target, name), work)
+    if key:
+        shelf.put(key, (memory, work, name))
+    return made
 
 
 def _work(items: Sequence[Item], laned: NDArray[np.bool_]) -> int:

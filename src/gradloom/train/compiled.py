@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.backends import steps
-from gradloom.backends.choice import Options, Runner, maker
+from gradloom.backends.choice import Options, Runner, maker, woven
 from gradloom.core import tree
 from gradloom.core.table import primal
 from gradloom.core.value import Value
@@ -34,7 +34,6 @@ from gradloom.loom.guards import Site
 from gradloom.loom.program import Program
 from gradloom.loom.record import Recording
 from gradloom.loom.update import Before, OutOfOrderError
-from gradloom.loom.weave import weave
 from gradloom.nn import Module, Parameter
 from gradloom.train.engine import CannotCompileError, Engine, Task, Update
 from gradloom.train.engine import plain as plain_output
@@ -239,7 +238,7 @@ class _Way:
 
     @cached_property
     def _forward(self) -> Program:
-        return weave(self._graph, lanes=range(self._graph.inputs))
+        return woven(self._graph, Options(), range(self._graph.inputs))
 
     @cached_property
     def backward(self) -> tuple[Program, Places]:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.choice import DTYPES, Options
+from gradloom.backends.choice import DTYPES, Options, woven
 from gradloom.backends.interrupt import patient_interrupt
 from gradloom.backends.steps import has_rule
 from gradloom.core import ops, tree
@@ -26,7 +26,6 @@ from gradloom.errors import ArgumentError, RecordingError
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.program import Program
 from gradloom.loom.update import Before, OutOfOrderError, Plan, changes, plan
-from gradloom.loom.weave import weave
 from gradloom.nn import Optimizer, clip_grad_norm, clip_grad_value
 from gradloom.nn.checks import number, whole
 from gradloom.nn.module import Parameter
@@ -267,7 +266,7 @@ class TrainingStep:
         if batch:
             assert path.graph is not None
             lanes = range(path.graph.inputs)
-            program = weave(path.graph, lanes=lanes, strict=self._options.strict)
+            program = woven(path.graph, self._options, lanes)
         both = adjoint(program, program.parameters)
         slopes = both.outputs[1:]
         both = replace(both, outputs=program.outputs)

@@ -139,6 +139,7 @@ class Plan:
     Attributes:
         prepare: what is done to the gradient, if anything.
         update: what is done to the parameters.
+        source: the slots of the gradient as the program leaves it.
         numbers, gradient: the slots of the parameters and of the gradient that the update takes.
         memory: the slots of all that is remembered.
         rates: the slot of the first rate.
@@ -148,6 +149,7 @@ class Plan:
 
     prepare: Program | None
     update: Program
+    source: Slots
     numbers: Slots
     gradient: Slots
     memory: list[Slots]
@@ -191,6 +193,7 @@ class _Planner:
         self.parts: list[Any] = [program.template]
         self.size = len(program.template)
         self.changes, self.before = changes, before
+        self.source = gradient[gradient >= 0]
         unread = np.flatnonzero(numbers < 0)
         numbers, gradient = numbers.copy(), gradient.copy()
         numbers[unread] = self._take(len(unread))
@@ -209,9 +212,11 @@ class _Planner:
         kept = [self._take(count) for _ in range(memory)]
         squares, norm = self._prepare()
         made = update(self.changes, [sorted_numbers, self.now, *kept], first_rate)
+        measured = [] if squares is None or norm is None else [np.array([squares, norm])]
         return Plan(
-            self._program(self.steps) if self.steps else None,
-            self._program(made),
+            self._program(self.steps, [self.now, *measured]) if self.steps else None,
+            self._program(made, [sorted_numbers, *kept]),
+            self.source,
             self.numbers,
             self._unsorted(self.now),
             [self._unsorted(slots) for slots in kept],
@@ -290,7 +295,7 @@ class _Planner:
         found[self.order] = slots
         return found
 
-    def _program(self, steps: list[Instruction]) -> Program:
+    def _program(self, steps: list[Instruction], outputs: list[Slots]) -> Program:
         nothing = np.zeros(0, dtype=np.int64)
         template = np.concatenate(self.parts)
         return Program(
@@ -299,7 +304,7 @@ class _Planner:
             parameters=nothing,
             values=[],
             instructions=steps,
-            outputs=nothing,
+            outputs=np.concatenate(outputs).astype(np.int64),
             guards=[],
             laned=np.zeros(len(template), dtype=bool),
         )

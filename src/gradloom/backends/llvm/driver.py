@@ -11,7 +11,7 @@ cannot be told or is not finite. What to do then is up to who called.
 import ctypes
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -381,7 +381,11 @@ class Driver:
     ) -> None:
         self.program = program
         self._real: Any = np.float64 if bits == 64 else np.float32
-        code = native.code(program, bits, lanes=batch > 0, strict=strict, most=batch)
+        # What is read from outside its own code must be there, results or not.
+        seen = np.concatenate([program.outputs, plan.source]) if plan else program.outputs
+        code = native.code(
+            replace(program, outputs=seen), bits, lanes=batch > 0, strict=strict, most=batch
+        )
         template = plan.update.template if plan else program.template
         self.arena: Array = aligned(len(template), self._real)
         self.arena[:] = template

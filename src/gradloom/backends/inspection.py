@@ -16,7 +16,6 @@ from functools import cached_property
 import numpy as np
 
 from gradloom.backends.choice import DTYPES, Options, Runner, has_native
-from gradloom.loom.merge import merge
 from gradloom.loom.program import Body, Instruction, Item, Loop, Program
 from gradloom.loom.roll import roll
 from gradloom.loom.views import slots_of
@@ -109,7 +108,7 @@ class KernelReport:
         text: what it computes.
         count: how often it is called in a run.
         work: of all these calls.
-        llvm: its text as LLVM reads it.
+        llvm: its text as LLVM reads it: a module whose function `once` makes all of its calls.
     """
 
     name: str
@@ -232,16 +231,17 @@ def inspected(
         options: how it is run.
         lanes: how many it has.
     """
-    rolled = roll(merge(program))
-    real = DTYPES[options.dtype] // 8
-    total = _work(rolled.instructions, rolled, real, lanes)
-    if not hasattr(runner, "code"):
-        return Pass(name, rolled, total, [], _reason(program, options), _no_peak)
-    from gradloom.backends.llvm import inspection
-
-    kernels = inspection.kernels(rolled, runner, options)
     bits = DTYPES[options.dtype]
-    return Pass(name, rolled, total, kernels, "", lambda: inspection.peak(bits))
+    if not hasattr(runner, "code"):
+        shown = roll(program)
+        total = _work(shown.instructions, shown, bits // 8, lanes)
+        return Pass(name, shown, total, [], _reason(program, options), _no_peak)
+    from gradloom.backends.llvm import inspection, native
+
+    shown = native.rolled(program)
+    total = _work(shown.instructions, shown, bits // 8, lanes)
+    kernels = inspection.kernels(shown, runner, options)
+    return Pass(name, shown, total, kernels, "", lambda: inspection.peak(bits))
 
 
 def _no_peak() -> Peak:

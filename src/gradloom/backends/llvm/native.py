@@ -70,7 +70,7 @@ def code(
         found = known(name)
         if found:
             return Code(lowered, found, work)
-    program = roll(merge(absorb(program)))
+    program = rolled(program)
     width = 0
     if most:
         some = -most % target.width(bits) + most
@@ -84,6 +84,12 @@ def code(
     if key:
         shelf.put(key, (memory, work, name))
     return made
+
+
+def rolled(program: Program) -> Program:
+    """What is lowered in a program's place: the same in few instructions, with what repeats in
+    loops."""
+    return roll(merge(absorb(program)))
 
 
 def _work(items: Sequence[Item], laned: NDArray[np.bool_]) -> int:

@@ -42,6 +42,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "gpt": (*VALUE, *TRAINED),
     "gpt100": (*VALUE, *TRAINED),
     "gpt16": (*VALUE, *TRAINED),
+    "gpt16x100": (*VALUE, *TRAINED),
     "digits": TRAINED,
     "asian1k": VALUE,
     "asian100k": VALUE,

@@ -181,7 +181,7 @@ def _gpt(text: Array, dtype: Any, updates: int) -> Prepared:
             losses += run()
         return loss, first, losses, flat
 
-    return Prepared(check, run, updates)
+    return Prepared(check, run, data.learned(text, updates))
 
 
 def gpt(_: int) -> Prepared:
@@ -192,9 +192,8 @@ def gpt_many(_: int) -> Prepared:
     return _gpt(data.text()[None], np.float64, data.UPDATES)
 
 
-def gpt_texts(_: int) -> Prepared:
-    prepared = _gpt(data.texts(), np.float32, 1)
-    return Prepared(prepared.check, prepared.run, data.TEXTS)
+def gpt_texts(updates: int) -> Prepared:
+    return _gpt(data.texts(), np.float32, updates)
 
 
 # The digits
@@ -371,7 +370,8 @@ CASES: Cases = {
     "moons100": moons_many,
     "gpt": gpt,
     "gpt100": gpt_many,
-    "gpt16": gpt_texts,
+    "gpt16": lambda _: gpt_texts(1),
+    "gpt16x100": lambda _: gpt_texts(data.UPDATES),
     "digits": digits,
     "asian1k": lambda _: asian(1_000),
     "asian100k": lambda _: asian(100_000),

@@ -135,12 +135,7 @@ def _gpt(texts: Array, dtype: Any, updates: int) -> Prepared:
         found = [run().copy() for _ in range(max(data.CHECKED // updates, 1))]
         return loss, first, found, w
 
-    return Prepared(check, run, updates)
-
-
-def gpt_texts(_: int) -> Prepared:
-    prepared = _gpt(data.texts(), np.float32, 1)
-    return Prepared(prepared.check, prepared.run, data.TEXTS)
+    return Prepared(check, run, data.learned(texts, updates))
 
 
 def asian(paths: int, threads: int) -> Prepared:
@@ -222,7 +217,8 @@ CASES: Cases = {
     "moons100": moons_many,
     "gpt": lambda _: _gpt(data.text()[None], np.float64, 1),
     "gpt100": lambda _: _gpt(data.text()[None], np.float64, data.UPDATES),
-    "gpt16": gpt_texts,
+    "gpt16": lambda _: _gpt(data.texts(), np.float32, 1),
+    "gpt16x100": lambda _: _gpt(data.texts(), np.float32, data.UPDATES),
     "digits": digits,
     "asian1k": lambda threads: asian(1_000, threads),
     "asian100k": lambda threads: asian(100_000, threads),

@@ -99,6 +99,11 @@ def texts() -> Array:
     return np.array([rng.choices(range(workloads.VOCABULARY), k=size[1]) for _ in range(size[0])])
 
 
+def learned(texts: Array, updates: int) -> int:
+    """How many texts so many updates learn from."""
+    return updates * texts.size // text().size
+
+
 def normals(paths: int) -> Array:
     """The chance in the Asian option, (steps, paths)."""
     return np.random.default_rng(2).standard_normal((STEPS, paths))

@@ -189,12 +189,7 @@ def _gpt(texts: Any, dtype: Any, updates: int) -> Prepared:
         losses = [run() for _ in range(max(data.CHECKED // updates, 1))]
         return *first, losses, carried[0]
 
-    return Prepared(check, run, updates, stages)
-
-
-def _gpt_texts(_: int) -> Prepared:
-    one = _gpt(data.texts(), np.float32, 1)
-    return Prepared(one.check, one.run, data.TEXTS, one.stages)
+    return Prepared(check, run, data.learned(texts, updates), stages)
 
 
 def _digits(_: int) -> Prepared:
@@ -257,7 +252,8 @@ CASES: Cases = {
     "moons100": _moons_many,
     "gpt": lambda _: _gpt(data.text(), np.float64, 1),
     "gpt100": lambda _: _gpt(data.text(), np.float64, data.UPDATES),
-    "gpt16": _gpt_texts,
+    "gpt16": lambda _: _gpt(data.texts(), np.float32, 1),
+    "gpt16x100": lambda _: _gpt(data.texts(), np.float32, data.UPDATES),
     "digits": _digits,
     "asian1k": lambda _: _asian(1_000),
     "asian100k": lambda _: _asian(100_000),

@@ -44,7 +44,14 @@ def _rows(case: str) -> Array | None:
     """A row of arguments for each lane, or None for a case without lanes."""
     if case.startswith("asian"):
         return data.normals({"asian1k": 1_000, "asian100k": 100_000}[case]).T
-    return {"gmm": data.points, "gpt16": data.texts}.get(case, lambda: None)()
+    if case.startswith("gpt16"):
+        return data.texts()
+    return data.points() if case == "gmm" else None
+
+
+def _lanes(case: str) -> int:
+    """Texts side by side."""
+    return data.TEXTS if case.startswith("gpt16") else 1
 
 
 def _mean(case: str) -> bool:
@@ -53,7 +60,8 @@ def _mean(case: str) -> bool:
 
 
 def _work(case: str, **options: Any) -> Any:
-    name = "asian" if case.startswith("asian") else case.removesuffix("100")
+    names = ("asian", "gpt16", "gpt", "moons")
+    name = next((name for name in names if case.startswith(name)), case)
     return data.workload(name, **options)
 
 
@@ -110,7 +118,12 @@ def training(case: str) -> tuple[Any, Any, Callable[[int], Any]]:
     if rows is not None:
         texts = rows.astype(float)
         step = gl.training_step(work.function, optimizer, dtype="float32")
-        return model, step, lambda _: step.epoch(texts, batch_size=len(texts))
+
+        def epoch(updates: int) -> Any:
+            order = np.tile(np.arange(len(texts)), updates)
+            return step.epoch(texts, batch_size=len(texts), order=order)
+
+        return model, step, epoch
     step = gl.training_step(work.function, optimizer)
     bound = step.bind(*work.arguments)
     return model, step, lambda updates: bound.repeat(updates) if updates > 1 else [bound()]
@@ -135,7 +148,7 @@ def trained(case: str, updates: int, _: int) -> Prepared:
             raise SystemExit("it was not compiled")
         return (losses, numbers) if case.startswith("moons") else (*first, losses, numbers)
 
-    return Prepared(check, run, data.TEXTS if case == "gpt16" else updates, stages)
+    return Prepared(check, run, updates * _lanes(case), stages)
 
 
 Made = Callable[..., Any]
@@ -182,7 +195,8 @@ def program_trained(case: str, updates: int, _: int) -> Prepared:
     """Gradients and updates as one native call, without what a training step does around it."""
     model, step, update = training(case)
     numbers, slopes = map(np.frombuffer, model.pack())
-    order = np.arange(data.TEXTS) if case == "gpt16" else None
+    lanes = _lanes(case)
+    order = np.tile(np.arange(lanes), updates) if lanes > 1 else None
 
     def rates(first: int, count: int) -> Array:
         optimizer = step.optimizer
@@ -202,11 +216,11 @@ def program_trained(case: str, updates: int, _: int) -> Prepared:
     def check() -> Any:
         while (made := len(losses)) < max(updates, data.CHECKED):
             count = max(updates - 1, 1)
-            found = driver.run(count, rates(made + 1, count), order)[1]
-            losses.extend(found / data.TEXTS if case == "gpt16" else found)
+            some = None if order is None else order[: count * lanes]
+            losses.extend(driver.run(count, rates(made + 1, count), some)[1] / lanes)
         return (losses, numbers) if case.startswith("moons") else (*first, losses, numbers)
 
-    return Prepared(check, run, data.TEXTS if case == "gpt16" else updates)
+    return Prepared(check, run, updates * lanes)
 
 
 def _network(module: Callable[[], Any]) -> Any:
@@ -277,7 +291,10 @@ def digits_fit(_: int) -> Prepared:
 
 
 PLAIN = ("moons", "asian1k", "asian100k", "gmm", "lstm2", "lstm4")
-UPDATES = {"moons100": data.UPDATES, "gpt": 1, "gpt100": data.UPDATES, "gpt16": 1}
+UPDATES = dict.fromkeys(("moons100", "gpt100", "gpt16x100"), data.UPDATES) | {
+    "gpt": 1,
+    "gpt16": 1,
+}
 
 
 def _cases(plain: Made, updating: Made) -> Cases:

@@ -128,16 +128,11 @@ def _gpt(texts: Any, dtype: Any, updates: int, threads: int, compiled: bool) -> 
         first = [x.grad.clone() for x in w]
         return value, first, [run() for _ in range(max(data.CHECKED // updates, 1))], _detached(w)
 
-    return _prepared(check, run, compiled, gradient, updates)
+    return _prepared(check, run, compiled, gradient, data.learned(texts, updates))
 
 
 def _detached(w: list[Any]) -> list[Any]:
     return [x.detach() for x in w]
-
-
-def _gpt_texts(threads: int, compiled: bool) -> Prepared:
-    one = _gpt(data.texts(), np.float32, 1, threads, compiled)
-    return Prepared(one.check, one.run, data.TEXTS, one.stages)
 
 
 def _lstm(case: str, threads: int) -> Prepared:
@@ -194,7 +189,8 @@ def _cases(compiled: bool) -> Cases:
         "moons100": lambda n: _moons_many(n, compiled),
         "gpt": lambda n: _gpt(data.text(), np.float64, 1, n, compiled),
         "gpt100": lambda n: _gpt(data.text(), np.float64, data.UPDATES, n, compiled),
-        "gpt16": lambda n: _gpt_texts(n, compiled),
+        "gpt16": lambda n: _gpt(data.texts(), np.float32, 1, n, compiled),
+        "gpt16x100": lambda n: _gpt(data.texts(), np.float32, data.UPDATES, n, compiled),
         "digits": lambda n: _digits(n, compiled),
         "asian1k": lambda n: _gradient("asian", lambda: (data.normals(1_000),), n, compiled),
         "asian100k": lambda n: _gradient("asian", lambda: (data.normals(100_000),), n, compiled),

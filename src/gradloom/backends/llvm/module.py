@@ -5,7 +5,7 @@ kept on disk.
 """
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,7 @@ from gradloom.loom.program import Program
 
 PLAIN = "nounwind optnone noinline"
 _LITTLE = 4000  # instructions of a kernel, roughly, that are worth no better code
+_PIECE = 256  # calls in a row that are a function of their own: LLVM's time grows as the square
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Module:
     def calls(
         self,
         w: Writer,
-        parts: Iterable[Part | Group],
+        parts: Sequence[Part | Group],
         spaces: dict[str, str],
         tables: str,
         count: str = "",
@@ -157,12 +158,17 @@ class Module:
     def _parts(
         self,
         w: Writer,
-        parts: Iterable[Part | Group],
+        parts: Sequence[Part | Group],
         spaces: dict[str, str],
         tables: str,
         count: str,
         turns: list[str],
     ) -> None:
+        if len(parts) > 2 * _PIECE:
+            for begin in range(0, len(parts), _PIECE):
+                some = parts[begin : begin + _PIECE]
+                self._piece(w, some, spaces, tables, count, turns)
+            return
         for part in parts:
             if isinstance(part, Group):
                 self._group(w, part, spaces, tables, count)
@@ -173,6 +179,30 @@ class Module:
                 self._often //= part.count
             else:
                 self._call(w, part, spaces, tables, count, turns)
+
+    def _piece(
+        self,
+        w: Writer,
+        parts: Sequence[Part | Group],
+        spaces: dict[str, str],
+        tables: str,
+        count: str,
+        turns: list[str],
+    ) -> None:
+        """Some parts as a function of their own."""
+        inner = Writer()
+        own = {space: f"%{space}" for space in spaces}
+        counts = [f"%turn{i}" for i in range(len(turns))]
+        self._parts(inner, parts, own, "%tables", "%count", counts)
+        inner.line("ret void")
+        kinds = ["ptr"] * (len(spaces) + 1) + ["i64"] * (1 + len(turns))
+        names = [*own.values(), "%tables", "%count", *counts]
+        parameters = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
+        loops = any(" phi " in line for line in inner.lines)
+        name = self.share(parameters, inner, plain=not loops)
+        values = [*spaces.values(), tables, count or "0", *turns]
+        given = [f"{kind} {value}" for kind, value in zip(kinds, values, strict=True)]
+        w.line(f"call void @{name}({', '.join(given)})")
 
     def _group(
         self, w: Writer, group: Group, spaces: dict[str, str], tables: str, count: str
@@ -295,7 +325,7 @@ def written(
     needs sums over lanes; and, with lanes, `chunk`, `finish` and `whole` (see `Frame`).
     """
     made = Module(target, bits, strict=strict, quick=True)
-    spaces = {ARENA: "%arena", SUMS: "%arena", SCRATCH: "%scratch", BLOCK: "%block"}
+    spaces = {ARENA: "%arena", SUMS: "%arena", SCRATCH: "%scratch"}
     shared = ["ptr %arena", "ptr %scratch", "ptr %tables"]
     for name, parts in (("before", lowered.before), ("after", lowered.after)):
         if name == "before" or lowered.width:
@@ -308,7 +338,7 @@ def written(
         slots = [*program.outputs.tolist(), *[slot for slot, _ in program.guards]]
         wanted = np.array(slots, dtype=np.int64) * lowered.width
         groups = fused(lowered.lanes, wanted, lowered.tables)
-        made.calls(w, groups, {**spaces, SUMS: "%sums"}, "%tables", "%count")
+        made.calls(w, groups, {**spaces, SUMS: "%sums", BLOCK: "%block"}, "%tables", "%count")
         w.line("ret void")
         made.define("lanes", [*shared, "ptr %block", "ptr %sums", "i64 %count"], w)
         frame = Frame(made.real, lowered.width)

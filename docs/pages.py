@@ -28,6 +28,8 @@ CHECK = "# check\n"
 _FENCE = re.compile(
     r"^```python(?: (show|exercise|solution))?\n(.*?)^```\n", re.MULTILINE | re.DOTALL
 )
+# Where doctest says that a line stands, as JSON in a page has it.
+_PLACE = re.compile(r"\\u003cdoctest [^>]*>:\d+: ")
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _quiet(expression: str) -> str:
 def _shown(result: Any) -> Shown:
     """What a notebook would show of a result."""
     if hasattr(result, "path") and hasattr(result, "html"):
-        return Shown("html", result.html.encode())
+        return Shown("html", _PLACE.sub("this page: ", result.html).encode())
     if hasattr(result, "savefig"):
         file = io.BytesIO()
         result.savefig(file, format="png", dpi=130, bbox_inches="tight")

@@ -50,6 +50,22 @@ def test_the_site_is_searched_and_read_without_errors_or_other_hosts(site: str, 
 
 
 @pytest.mark.slow
+def test_what_is_copied_is_code_without_prompts_and_results(site: str, page: Page) -> None:
+    page.open(f"{site}/index.html")
+    page.driver.execute_cdp_cmd(
+        "Browser.grantPermissions",
+        {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": site},
+    )
+    page.click(".highlight .md-code__button, .highlight button")
+    copied = page.driver.execute_async_script(
+        "const done = arguments[0];"
+        "setTimeout(() => navigator.clipboard.readText().then(done), 300)"
+    )
+    assert copied.startswith("import gradloom as gl\nfrom gradloom import Value\n")
+    assert copied.rstrip().endswith("c.data, a.grad, b.grad")
+
+
+@pytest.mark.slow
 def test_every_explorer_of_the_lessons_plays_in_its_page(site: str, page: Page) -> None:
     for path in LESSONS:
         page.open(f"{site}/lessons/{path.stem}.html")

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from gradloom.backends import numpy as reference
 from gradloom.backends.batch import Batch
 from gradloom.errors import ArgumentError
+from gradloom.loom.adjoint import adjoint
+from gradloom.loom.checkpoint import checkpointed
 from gradloom.loom.graph import Graph
-from gradloom.loom.program import Program
+from gradloom.loom.program import Loop, Program
 from gradloom.loom.weave import weave
 
 Array = NDArray[np.float64]
@@ -48,9 +50,11 @@ class Options:
             Python's floats. NumPy computes with float64 alone.
         strict: keep the order of operations, and contract none.
         threads: how many share the lanes; None for all cores.
+        memory_limit: how many bytes the numbers of a gradient may take, those of one lane; None
+            for as many as it takes.
 
     Raises:
-        ArgumentError: there is no such backend or type, or no such number of threads.
+        ArgumentError: there is no such backend or type, or no such number of threads or bytes.
 
     >>> Options(dtype="half")
     Traceback (most recent call last):
@@ -61,6 +65,7 @@ class Options:
     dtype: str = "float64"
     strict: bool = False
     threads: int | None = None
+    memory_limit: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend is not None and self.backend not in BACKENDS:
@@ -73,6 +78,9 @@ class Options:
             raise ArgumentError("backend 'native' needs llvmlite: pip install 'gradloom[native]'")
         if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
             raise ArgumentError(f"threads must be a whole number from 1 on, got {self.threads!r}")
+        limit = self.memory_limit
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ArgumentError(f"memory_limit must be a whole number of bytes, got {limit!r}")
 
     @property
     def chosen(self) -> str:
@@ -101,6 +109,22 @@ def woven(graph: Graph, options: Options, lanes: Collection[int] = ()) -> Progra
 
         return shelf.woven(graph, lanes, strict=options.strict)
     return weave(graph, lanes, strict=options.strict)
+
+
+def backward(program: Program, wanted: NDArray[np.int64], options: Options) -> Program:
+    """The adjoint of a program, in as much memory as the options allow; as `adjoint`.
+
+    Raises:
+        ArgumentError: it cannot be done in so little; the message says what it takes.
+    """
+    if options.memory_limit is None:
+        return adjoint(program, wanted)
+    if any(isinstance(one, Loop) for one in program.instructions):
+        raise ArgumentError(
+            "a gradient that was taken under memory_limit cannot go backward(); "
+            "take gl.grad of it, or leave memory_limit out"
+        )
+    return checkpointed(program, wanted, options.memory_limit, bits=DTYPES[options.dtype])
 
 
 def maker(

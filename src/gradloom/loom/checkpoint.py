@@ -34,7 +34,6 @@ from gradloom.loom.repeats import Ints, Names, Run, aligned, can_cut, cut, patte
 from gradloom.loom.views import Slots, View, pieces, slots_of
 
 _LEAST = 4  # turns, at least, of a recurrence that is worth cutting
-_BYTES = 8  # of a number
 
 
 class _FormError(Exception):
@@ -42,7 +41,9 @@ class _FormError(Exception):
 
 
 @collector.paused()
-def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Program:
+def checkpointed(
+    program: Program, wanted: NDArray[np.int64], limit: int, *, bits: int = 64
+) -> Program:
     """The adjoint of a program in an arena of at most so many bytes.
 
     Where the plain adjoint fits it is that; else the program's longest recurrence is cut into
@@ -51,6 +52,7 @@ def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Pro
     Args:
         program, wanted: as for `adjoint`.
         limit: how many bytes the arena may have, for one lane.
+        bits: of a number.
 
     Raises:
         ArgumentError: it cannot be done in so little; the message says what it takes.
@@ -72,7 +74,8 @@ def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Pro
     True
     """
     plain = adjoint(program, wanted)
-    needed = _BYTES * len(plain.template)
+    number = bits // 8
+    needed = number * len(plain.template)
     if needed <= limit:
         return plain
     names = Names(program.laned)
@@ -86,13 +89,14 @@ def checkpointed(program: Program, wanted: NDArray[np.int64], limit: int) -> Pro
     for run in sorted(runs, key=lambda run: -_weight(items, run))[:3]:
         try:
             plan = _Plan.for_least(_Recurrence(flat, wanted, run, sheet.table(run)))
-            if plan.bytes <= limit:
+            if number * plan.size <= limit:
                 return plan.program()
         except _FormError as error:
             reason = str(error)
             continue
-        least = min(least, plan.bytes)
-        reason = f"with its recurrence of {run.turns} steps in segments it takes {plan.bytes}"
+        least = min(least, number * plan.size)
+        steps = f"its recurrence of {run.turns} steps"
+        reason = f"with {steps} in segments it takes {number * plan.size}"
     raise ArgumentError(
         f"memory_limit={limit}: the gradient takes {needed} bytes, and {reason}; "
         f"raise memory_limit to {least}, or shorten what is differentiated"
@@ -486,10 +490,6 @@ class _Plan:
             raise _FormError("its recurrence is too short")
         lengths = np.unique(np.geomspace(lag, most, 40).astype(int)).tolist()
         return min((cls(of, turns) for turns in lengths), key=lambda plan: plan.size)
-
-    @property
-    def bytes(self) -> int:
-        return _BYTES * self.size
 
     # … where things lie
 

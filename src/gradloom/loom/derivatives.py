@@ -8,6 +8,7 @@ A Jacobian takes a tangent for each column or a cotangent for each row, whicheve
 where its pattern is known to have room, one for several of them at once (see `sparsity`).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,8 +26,14 @@ Slots = NDArray[np.int64]
 COMPRESS_FROM = 8
 
 
-def gradient(program: Program, wrt: Slots) -> Program:
+def gradient(
+    program: Program, wrt: Slots, *, back: Callable[[Program, Slots], Program] = adjoint
+) -> Program:
     """The derivatives of a program's one result by the slots `wrt`.
+
+    Args:
+        program, wrt: what to differentiate by what.
+        back: what makes the adjoint.
 
     Returns:
         A program of the same inputs: the result, then its derivatives.
@@ -38,7 +45,7 @@ def gradient(program: Program, wrt: Slots) -> Program:
     >>> Runner(gradient(program, program.inputs)).run([3.0, 4.0]).tolist()
     [36.0, 24.0, 9.0]
     """
-    return _seeded(adjoint(program, wrt), program, np.ones(1))
+    return _seeded(back(program, wrt), program, np.ones(1))
 
 
 def jacobian(program: Program, wrt: Slots, *, compress: bool = True) -> Program:

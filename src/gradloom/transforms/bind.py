@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gradloom.backends.choice import DTYPES
+from gradloom.backends.choice import DTYPES, backward
 from gradloom.errors import RecordingError
-from gradloom.loom.adjoint import adjoint
 from gradloom.nn.module import Parameter
 from gradloom.transforms.arguments import Arguments
 from gradloom.transforms.compiled import Compiled
@@ -45,7 +44,7 @@ class Bound:
         program = path.program
         places = [place for place, _ in arguments.values]
         slots = np.concatenate([program.inputs[places], program.parameters]).astype(np.int64)
-        both = adjoint(program, slots)
+        both = backward(program, slots, path.options)
         try:
             options = path.options
             self._driver = Driver(both, bits=DTYPES[options.dtype], strict=options.strict)

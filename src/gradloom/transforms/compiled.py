@@ -6,6 +6,7 @@ import types
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -170,6 +171,21 @@ class Compiled:
             return self._derivatives[key]
 
     @property
+    def _flat(self) -> "Compiled":
+        """The same function without a limit of memory, so that its programs have no loops."""
+        if self._options.memory_limit is None:
+            return self
+        with self._lock:
+            if "flat" not in self._derivatives:
+                self._derivatives["flat"] = Compiled(
+                    self._plain,
+                    options=replace(self._options, memory_limit=None),
+                    cache_size=self._cache_size,
+                    max_paths=self._max_paths,
+                )
+            return self._derivatives["flat"]
+
+    @property
     def _plain(self) -> Callable[..., Any]:
         """The function itself."""
         if self._function is None:
@@ -296,6 +312,7 @@ def compile(
     strict: bool = ...,
     backend: str | None = ...,
     dtype: str = ...,
+    memory_limit: int | None = ...,
     cache_size: int = ...,
     max_paths: int = ...,
 ) -> Compiled: ...
@@ -305,6 +322,7 @@ def compile(
     strict: bool = ...,
     backend: str | None = ...,
     dtype: str = ...,
+    memory_limit: int | None = ...,
     cache_size: int = ...,
     max_paths: int = ...,
 ) -> Callable[[Callable[..., Any]], Compiled]: ...
@@ -314,6 +332,7 @@ def compile(
     strict: bool = False,
     backend: str | None = None,
     dtype: str = "float64",
+    memory_limit: int | None = None,
     cache_size: int = 64,
     max_paths: int = 16,
 ) -> Any:
@@ -352,13 +371,19 @@ def compile(
         backend: "native" or "numpy"; by default native code where llvmlite is installed.
         dtype: "float32" computes faster and less exactly inside, on the native backend; what goes
             in and comes out are Python's floats.
+        memory_limit: how many bytes the numbers of a gradient may take; None for as many as it
+            takes. A gradient reads what the function computed backward, so all of it is kept;
+            where that is more, the longest recurrence (time steps, iterations) is cut into
+            segments that are computed a second time when their turn comes. It holds for
+            `backward`, `grad`, `value_and_grad` and `vjp`, not for second derivatives.
         cache_size: how many structures of arguments are kept; the one used longest ago goes.
         max_paths: how many ways through `f` are kept for each. Beyond, a RecordingWarning names
             the line that branches, and `f` runs as it is.
 
     Raises:
         ArgumentError: an option has no such value; or, when called, an argument can be read only
-            once (a generator), or is not hashable.
+            once (a generator), or is not hashable; or a gradient cannot be taken in so little
+            memory.
         NotANumberError: the result is not made of numbers.
         RecordingError: `f` changed an argument or a parameter in place, or read a value of
             another recording.
@@ -378,6 +403,6 @@ def compile(
     >>> len(loss.program.instructions)
     3
     """
-    options = Options(backend, dtype, strict)
+    options = Options(backend, dtype, strict, memory_limit=memory_limit)
     wrap = functools.partial(Compiled, options=options, cache_size=cache_size, max_paths=max_paths)
     return wrap if f is None else wrap(f)

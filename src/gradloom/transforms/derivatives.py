@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradloom.backends.choice import backward
 from gradloom.core import autodiff, tree
 from gradloom.errors import ArgumentError
-from gradloom.loom.adjoint import adjoint
 from gradloom.loom.derivatives import gradient, hessian, hvp, jacobian
 from gradloom.loom.program import Program
 from gradloom.loom.sparsity import pattern
@@ -47,8 +47,20 @@ class Derived(Compiled):
             cache_size=base._cache_size,
             max_paths=base._max_paths,
         )
-        self._base = base
+        self._base, self._kind, self._argnums = base, kind, argnums
         self._name = f"{kind}({base._name})"
+
+    @property
+    def _flat(self) -> Compiled:
+        """A gradient in little memory has loops, so another is differentiated in its place."""
+        if self._options.memory_limit is None:
+            return self
+        found: Compiled = self._base._flat._derive(self._kind, *self._argnums)
+        return found
+
+    def _derive(self, kind: str, *argnums: Any) -> Compiled:
+        flat: Compiled = self._flat
+        return super()._derive(kind, *argnums) if flat is self else flat._derive(kind, *argnums)
 
     def _path(self, arguments: Arguments) -> Path:
         """The derivative of the path that the function itself takes."""
@@ -58,7 +70,8 @@ class Derived(Compiled):
         return Path(self._name, path.graph, program, layout, path.sites, self._options)
 
     def __getstate__(self) -> dict[str, Any]:
-        away = ("_base", "_args", "_derivative")  # as a function, it pickles as its programs
+        # As a function, it pickles as its programs.
+        away = ("_base", "_kind", "_argnums", "_args", "_derivative")
         return {name: x for name, x in super().__getstate__().items() if name not in away}
 
 
@@ -103,7 +116,9 @@ def _value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int]) -> Kind
         wrt = [_inputs(path.program, args, x, i) for x, i in _numbered(chosen, argnums)]
         structures = [tree.flatten(x)[1] for x in chosen]
         structure = tuple(structures) if isinstance(argnums, Sequence) else structures[0]
-        program = gradient(path.program, np.concatenate(wrt) if wrt else np.zeros(0, np.int64))
+        back = functools.partial(backward, options=path.options)
+        slots = np.concatenate(wrt) if wrt else np.zeros(0, np.int64)
+        program = gradient(path.program, slots, back=back)
         return program, (None, structure), [_kind(path)] * len(program.outputs)
 
     return autodiff.value_and_grad(f, argnums), _every, derivative
@@ -169,7 +184,7 @@ def _vjp(f: Callable[..., Any]) -> Kind:
         primals, cotangent = args
         above = _listed(path.result.structure)
         autodiff.check_cotangent(above, cotangent)
-        pulled = adjoint(path.program, path.program.inputs)
+        pulled = backward(path.program, path.program.inputs, path.options)
         program = _fed(pulled, path.program, above, cotangent)
         program = replace(program, outputs=program.outputs[len(path.program.outputs) :])
         structure = tuple(tree.flatten(list(primals))[1])
@@ -273,7 +288,7 @@ def sparsity(
     @functools.wraps(f, updated=())
     def places(*args: Any, **options: Any) -> list[tuple[int, int]]:
         _, (x,) = autodiff.pick_one(f, args, argnum)
-        path = compiled.lookup(*args, **options)
+        path = compiled._flat.lookup(*args, **options)
         program = path.program
         wrt = _inputs(program, args, x, argnum)
         if order == 2:

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.choice import Options, Runner, maker
+from gradloom.backends.choice import Options, Runner, backward, maker
 from gradloom.backends.inspection import Pass, inspected
 from gradloom.core.value import Value, _node
 from gradloom.loom import guards
-from gradloom.loom.adjoint import adjoint
 from gradloom.loom.graph import Graph
 from gradloom.loom.program import Program
 from gradloom.nn.module import Parameter
@@ -262,7 +261,7 @@ class Path:
         outputs = np.array(list(slots), dtype=np.int64)
         some = replace(program, outputs=outputs, guards=[])
         wanted = np.concatenate([program.inputs[list(places)], program.parameters])
-        return adjoint(some, wanted.astype(np.int64))
+        return backward(some, wanted.astype(np.int64), self.options)
 
 
 class Broken:

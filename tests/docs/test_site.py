@@ -57,10 +57,8 @@ def test_what_is_copied_is_code_without_prompts_and_results(site: str, page: Pag
         {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": site},
     )
     page.click(".highlight .md-code__button, .highlight button")
-    copied = page.driver.execute_async_script(
-        "const done = arguments[0];"
-        "setTimeout(() => navigator.clipboard.readText().then(done), 300)"
-    )
+    page.wait("return document.querySelector('.md-dialog--active') !== null")  # it says: copied
+    copied = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert copied.startswith("import gradloom as gl\nfrom gradloom import Value\n")
     assert copied.rstrip().endswith("c.data, a.grad, b.grad")
 

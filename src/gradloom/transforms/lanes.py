@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gradloom.backends.choice import Options, Runner, maker
+from gradloom.backends.batch import Batch
+from gradloom.backends.choice import Options, Runner, maker, woven
+from gradloom.backends.inspection import Inspection, Pass, inspected
 from gradloom.core import tree
 from gradloom.core.value import Value, _node
 from gradloom.errors import ArgumentError, RecordingError, RecordingWarning
@@ -23,10 +25,10 @@ from gradloom.loom import guards
 from gradloom.loom.graph import Graph
 from gradloom.loom.program import Program
 from gradloom.loom.record import Recording, current
-from gradloom.loom.weave import weave
 from gradloom.transforms.arguments import Arguments, Result
 from gradloom.transforms.replay import Call, Path, _Share
-from gradloom.transforms.samples import Array, Axis, Samples, column, entries, joined, stacked
+from gradloom.transforms.rows import Given, given
+from gradloom.transforms.samples import Array, Axis, column, entries, joined, stacked
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -42,6 +44,7 @@ def vmap(
     backend: str | None = None,
     dtype: str = "float64",
     threads: int | None = None,
+    reduce: str | None = None,
 ) -> "Mapped":
     """A function that maps `f` over samples and stacks the results in NumPy arrays.
 
@@ -54,7 +57,10 @@ def vmap(
         backend: "native" or "numpy"; by default native code where llvmlite is installed.
         dtype: "float32" computes faster and less exactly inside, on the native backend.
         threads: how many share the samples, by default as many as there are cores. The sums over
-            samples are taken in one order, whatever their number.
+            samples are taken in one order, whatever their number, and little work is left to one.
+        reduce: "mean" or "sum": of each number of f's result over all samples, in place of the
+            stack. Then `grad` and `value_and_grad` of this function take one run of machine code,
+            and so does a call of what its `bind` gives; by an array the gradient is an array.
 
     Returns:
         A function of as many arguments. Each number of f's result becomes an array with the
@@ -75,8 +81,16 @@ def vmap(
     array([ 30., 120., 270.])
     >>> vmap(gl.grad(lambda x: gl.where(x > 2.0, x * x, x)))([1.0, 2.0, 3.0])
     array([1., 1., 6.])
+    >>> loss = vmap(lambda w, x: (w * x - 1.0) ** 2, in_axes=(None, 0), reduce="mean")
+    >>> gl.value_and_grad(loss)(3.0, [1.0, 2.0])
+    (14.5, 12.0)
     """
-    return Mapped(f, in_axes, Options(backend, dtype, threads=threads))
+    options = Options(backend, dtype, threads=threads)
+    if reduce is None:
+        return Mapped(f, in_axes, options)
+    from gradloom.transforms.reduce import Reduced  # it builds on this module
+
+    return Reduced(f, in_axes, options, reduce)
 
 
 class Mapped:
@@ -108,7 +122,7 @@ class Mapped:
         return Mapped, (self._f, self._axes, self._options)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        samples = Samples(self._f, args, options, self._axes)
+        samples = given(self._f, args, options, self._axes)
         if samples.symbolic or current() is not None:
             return self._one_by_one(samples)
         try:
@@ -120,17 +134,34 @@ class Mapped:
                 return result
             raise
 
-    def _one_by_one(self, samples: Samples) -> Any:
+    def inspect(self) -> Inspection:
+        """What runs in all lanes of the last call; see `Compiled.inspect`.
+
+        Where the lanes took several ways there are the passes of each.
+
+        Raises:
+            RecordingError: there was no call.
+
+        >>> import gradloom as gl
+        >>> area = vmap(lambda r: 3.0 * r * r)
+        >>> area([1.0, 2.0, 3.0, 4.0])
+        array([ 3., 12., 27., 48.])
+        >>> area.inspect().work.flops
+        8
+        """
+        with self._lock:
+            last: list[_Way] = list(next(reversed(self._paths.values()), []))
+        if not last:
+            raise RecordingError(f"{self!r} has not been recorded; call it first")
+        return Inspection(repr(self), [one for path in last for one in path.inspect()])
+
+    def _one_by_one(self, samples: Given) -> Any:
         calls = (samples.sample(lane) for lane in range(samples.count))
         return joined(self._f, [self._f(*args, **samples.options) for args in calls])
 
-    def _run(self, samples: Samples) -> Any:
+    def _run(self, samples: Given) -> Any:
         """All lanes, path by path."""
-        with self._lock:
-            paths = self._paths.setdefault(samples.key, [])
-            self._paths.move_to_end(samples.key)
-            if len(self._paths) > STRUCTURES:
-                self._paths.popitem(last=False)
+        paths = self._known(samples)
         left = np.ones(samples.count, dtype=bool)
         results: list[Any] = [None] * samples.count
         for path, sure in self._ways(paths, samples, left):
@@ -144,8 +175,17 @@ class Mapped:
             results[lane] = self._f(*samples.sample(int(lane)), **samples.options)
         return joined(self._f, results)
 
+    def _known(self, samples: Given) -> "list[_Way]":
+        """The paths there are for such samples; new ones are put in there."""
+        with self._lock:
+            paths = self._paths.setdefault(samples.key, [])
+            self._paths.move_to_end(samples.key)
+            if len(self._paths) > STRUCTURES:
+                self._paths.popitem(last=False)
+        return paths
+
     def _ways(
-        self, paths: "list[_Way]", samples: Samples, left: Mask
+        self, paths: "list[_Way]", samples: Given, left: Mask
     ) -> "Iterator[tuple[_Way, int | None]]":
         """Paths for the lanes that are left: those there are, then new ones up to the limit.
 
@@ -159,10 +199,14 @@ class Mapped:
                 self._warn(paths)
                 return
             lane = int(np.argmax(left))
-            path = _record(self._f, samples, lane, self._options)
+            path = self._recorded(samples, lane)
             with self._lock:
                 paths.append(path)
             yield path, lane
+
+    def _recorded(self, samples: Given, lane: int) -> "_Way":
+        """The way that one lane takes."""
+        return _Way(*recorded(self._f, samples, lane, self._options))
 
     def _warn(self, paths: "list[_Way]") -> None:
         sites = [site for path in paths for site in path.sites]
@@ -191,7 +235,7 @@ class _Fed(NamedTuple):
     values: list[tuple[int, Value]]
 
 
-def _fed(samples: Samples, lanes: Mask) -> _Fed:
+def _fed(samples: Given, lanes: Mask) -> _Fed:
     if lanes.all():
         return _Fed(samples.numbers, lanes, samples.values)
     first = int(np.argmax(lanes))
@@ -220,10 +264,15 @@ class _Way(Path):
         options: Options,
     ) -> None:
         super().__init__(name, graph, program, result, sites, options)
-        self._arenas = _Arenas(program, options)
+        self._batches = Batches(program, options)
         self._adjoints: dict[tuple[tuple[int, ...], tuple[int, ...]], _Arenas] = {}
 
-    def run(self, samples: Samples, left: Mask, sure: int | None) -> tuple[Mask, list[Any]]:
+    def inspect(self) -> list[Pass]:
+        """What runs: the function, then the gradients that were taken of it."""
+        backward = [one.inspect("gradient") for one in list(self._adjoints.values())]
+        return [self._batches.inspect("forward"), *backward]
+
+    def run(self, samples: Given, left: Mask, sure: int | None) -> tuple[Mask, list[Any]]:
         """Which of the lanes that are left take this way; their results, a column for each.
 
         Args:
@@ -232,28 +281,39 @@ class _Way(Path):
             sure: one that takes this way in any case.
         """
         parameters = self._leaves.numbers()
-        outputs, holds = self._arenas.run(_fed(samples, left).numbers, parameters, samples.count)
-        lanes = left & holds
-        if sure is not None:
-            lanes[sure] = True
-        fed = _fed(samples, lanes) if lanes.any() else None
+        batch = samples.batch()
+        if not left.all():
+            batch = batch.chosen(np.flatnonzero(left))
+        shared, rows, holds = self._batches.run(batch, parameters)
+        lanes = left
+        if holds is not None:
+            if sure is not None:
+                holds[np.count_nonzero(left[:sure])] = True
+            lanes, rows = left.copy(), rows[:, holds]
+            lanes[left] = holds
+        count = int(np.count_nonzero(lanes))
+        fed = _fed(samples, lanes) if count and "value" in self.result.kinds else None
         columns: list[Any] = []
         call = None
-        for i, (row, kind) in enumerate(zip(outputs, self.result.kinds, strict=True)):
+        numbers, constants = iter(rows), iter(shared)
+        laned = self.program.laned[self.program.outputs]
+        for i, (own, kind) in enumerate(zip(laned, self.result.kinds, strict=True)):
+            row = next(numbers) if own else np.full(count, next(constants))
             if kind == "value" and fed is not None:
                 call = call or Call(self, fed, parameters, fed.values)  # type: ignore[arg-type]
                 op = f"{self.name}()"
                 start = i * samples.count
+                places = np.flatnonzero(lanes).tolist()
                 columns.append(
                     column(
                         [
-                            _node(op, float(row[lane]), call, None, _Share(start + int(lane), 1.0))
-                            for lane in np.flatnonzero(lanes)
+                            _node(op, number, call, None, _Share(start + lane, 1.0))
+                            for number, lane in zip(row.tolist(), places, strict=True)
                         ]
                     )
                 )
             else:
-                columns.append(row[lanes] != 0.0 if kind == "truth" else row[lanes])
+                columns.append(row != 0.0 if kind == "truth" else row)
         return lanes, columns
 
     def pull(
@@ -281,6 +341,43 @@ class _Way(Path):
         row_of = dict(zip(wanted, found, strict=False))
         gradients = [float(row_of[place // count][place % count]) for place in places]
         return gradients, found[len(wanted) :, 0]
+
+
+class Batches:
+    """A program with as many runners as threads run it at once, for any number of lanes."""
+
+    def __init__(self, program: Program, options: Options) -> None:
+        self.program, self._options = program, options
+        self._idle: deque[Runner] = deque()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.program, self._options)
+
+    @functools.cached_property
+    def _make(self) -> Callable[[int | None], Runner]:
+        return maker(self.program, self._options, lanes=True)
+
+    def run(self, batch: Batch, parameters: Array) -> tuple[Array, Array, Mask | None]:
+        """The outputs that all lanes share; a row for each of the others; and in which lanes all
+        guards held, None for all of them."""
+        try:
+            runner = self._idle.pop()
+        except IndexError:
+            runner = self._make(batch.lanes)
+        shared, rows = runner.run_batch(batch, parameters)
+        holds = runner.holds() if self.program.guards else None
+        self._idle.append(runner)
+        return shared, rows, None if holds is None or holds.all() else holds
+
+    def inspect(self, name: str) -> Pass:
+        """What runs; see `Mapped.inspect`."""
+        try:
+            runner = self._idle.pop()
+        except IndexError:
+            runner = self._make(1)
+        found = inspected(name, self.program, runner, self._options, runner.lanes)
+        self._idle.append(runner)
+        return found
 
 
 class _Arenas:
@@ -311,13 +408,28 @@ class _Arenas:
             self._idle.popitem(last=False)
         return outputs, holds
 
+    def inspect(self, name: str) -> Pass:
+        """What runs; see `Mapped.inspect`."""
+        lanes = next(reversed(self._idle), 1)
+        idle = self._idle.setdefault(lanes, deque())
+        try:
+            runner = idle.pop()
+        except IndexError:
+            runner = self._make(lanes)
+        found = inspected(name, self.program, runner, self._options, lanes)
+        idle.append(runner)
+        return found
 
-def _record(f: Callable[..., Any], samples: Samples, lane: int, options: Options) -> _Way:
-    """The way that one lane takes."""
+
+Recorded: TypeAlias = tuple[str, Graph, Program, Result, list[guards.Site], Options]
+
+
+def recorded(f: Callable[..., Any], samples: Given, lane: int, options: Options) -> Recorded:
+    """What a path is made of: that which one lane takes."""
     arguments = Arguments(f, samples.sample(lane), samples.options)
     with Recording() as recording:
         result = Result(f, arguments.call(recording), recording)
         recording.graph.outputs = result.nodes
     graph = recording.graph
-    program = weave(graph, samples.laned)
-    return _Way(f"vmap({tree.name(f)})", graph, program, result, recording.sites, options)
+    program = woven(graph, options, samples.laned)
+    return f"vmap({tree.name(f)})", graph, program, result, recording.sites, options

@@ -46,7 +46,7 @@ class Rows:
         self._parts: list[Any] = []
         self._shared: list[float] = []
         self._arrays: list[Array] = []
-        self._mapped = tuple([axis is not None for axis in axes])
+        self.mapped = tuple([axis is not None for axis in axes])
         keys: list[Any] = []
         self._end = 0
         for x, axis in zip(args, axes, strict=True):
@@ -57,7 +57,7 @@ class Rows:
             raise _OtherwiseError
         if self.values:  # they stand for no lane, but come before all
             self.values = [(place * self.count, value) for place, value in self.values]
-        self.key: Hashable = (tuple(keys), self._mapped)
+        self.key: Hashable = (tuple(keys), self.mapped)
 
     def _take_shared(self, x: Any) -> Key:
         self._parts.append(x)
@@ -102,13 +102,13 @@ class Rows:
 
     def sample(self, lane: int) -> tuple[Any, ...]:
         """The arguments of one lane."""
-        pairs = zip(self._parts, self._mapped, strict=False)  # shared options come behind
+        pairs = zip(self._parts, self.mapped, strict=False)  # shared options come behind
         return tuple(part[lane] if mapped else part for part, mapped in pairs)
 
     @property
     def laned(self) -> list[int]:
         """The inputs that differ from lane to lane, by place."""
-        pairs = zip(self.spans, self._mapped, strict=False)
+        pairs = zip(self.spans, self.mapped, strict=False)
         return [i for (start, stop), mapped in pairs if mapped for i in range(start, stop)]
 
     @cached_property

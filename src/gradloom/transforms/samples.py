@@ -30,6 +30,7 @@ class Samples:
         key: the structure of a sample, and which arguments are mapped.
         numbers: for each input a number, or as many as lanes.
         values: the values among the numbers, each with its place: input · lanes + lane.
+        mapped: for each argument whether it has samples.
         spans: for each argument where its inputs begin and end.
         symbolic: whether an operand of a derivative or recording around is among them.
     """
@@ -53,24 +54,24 @@ class Samples:
             x if axis is None else split(x, axis, f"vmap of {tree.name(f)}: {_name(f, i)}")
             for i, (x, axis) in enumerate(zip(args, axes, strict=True))
         ]
-        self._mapped = [axis is not None for axis in axes]
+        self.mapped = [axis is not None for axis in axes]
         self.count = self._count()
         self.numbers: list[float | Array] = []
         self.values: list[tuple[int, Value]] = []
         self.spans: list[tuple[int, int]] = []
         self.symbolic = False
         keys = []
-        for i, (part, mapped) in enumerate(zip(self._parts, self._mapped, strict=True)):
+        for i, (part, mapped) in enumerate(zip(self._parts, self.mapped, strict=True)):
             start = len(self.numbers)
             keys.append(self._take_mapped(part, i) if mapped else self._take_shared(part))
             self.spans.append((start, len(self.numbers)))
         keys += [(name, self._take_shared(part)) for name, part in options.items()]
-        self.key: Hashable = (tuple(keys), tuple(self._mapped))
+        self.key: Hashable = (tuple(keys), tuple(self.mapped))
 
     def _count(self) -> int:
         sizes = {
             _name(self.f, i): len(part)
-            for i, (part, mapped) in enumerate(zip(self._parts, self._mapped, strict=True))
+            for i, (part, mapped) in enumerate(zip(self._parts, self.mapped, strict=True))
             if mapped
         }
         if not sizes:
@@ -94,7 +95,7 @@ class Samples:
 
     def sample(self, lane: int) -> tuple[Any, ...]:
         """The arguments of one lane."""
-        pairs = zip(self._parts, self._mapped, strict=True)
+        pairs = zip(self._parts, self.mapped, strict=True)
         return tuple(part[lane] if mapped else part for part, mapped in pairs)
 
     @property
@@ -218,10 +219,10 @@ def stacked(structure: Any, columns: Iterator[Any]) -> Any:
 def joined(f: Callable[..., Any], results: list[Any]) -> Any:
     """The results of all lanes, computed one by one, as one."""
     flat: list[list[Any]] = []
-    first = _bare(results[0], [])
+    first = bare(results[0], [])
     for lane, result in enumerate(results):
         flat.append([])
-        if _bare(result, flat[-1]) != first:
+        if bare(result, flat[-1]) != first:
             raise ShapeError(
                 f"vmap of {tree.name(f)}: the result of lane {lane} is structured otherwise than "
                 "that of lane 0; results are stacked, so all lanes must give one structure"
@@ -229,17 +230,17 @@ def joined(f: Callable[..., Any], results: list[Any]) -> Any:
     return stacked(first, iter([column(numbers) for numbers in zip(*flat, strict=True)]))
 
 
-def _bare(x: Any, leaves: list[Any]) -> Any:
+def bare(x: Any, leaves: list[Any]) -> Any:
     """The structure of a result, its leaves being appended as they are."""
     if isinstance(x, dict):
-        return {key: _bare(part, leaves) for key, part in x.items()}
+        return {key: bare(part, leaves) for key, part in x.items()}
     if isinstance(x, list | tuple):
-        parts = [_bare(part, leaves) for part in x]
+        parts = [bare(part, leaves) for part in x]
         if hasattr(x, "_fields"):
             return type(x)(*parts)
         return parts if isinstance(x, list) else tuple(parts)
     if getattr(x, "ndim", 0):
-        return [_bare(part, leaves) for part in x]
+        return [bare(part, leaves) for part in x]
     leaves.append(x)
     return None
 
@@ -256,5 +257,5 @@ def column(numbers: Sequence[Any]) -> Any:
 def entries(result: Any) -> list[Any]:
     """All that a result holds, one by one."""
     leaves: list[Any] = []
-    _bare(result, leaves)
+    bare(result, leaves)
     return leaves

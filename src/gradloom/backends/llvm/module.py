@@ -5,6 +5,7 @@ kept on disk.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -197,12 +198,15 @@ class Module:
         inner.line("ret void")
         kinds = ["ptr"] * (len(spaces) + 1) + ["i64"] * (1 + len(turns))
         names = [*own.values(), "%tables", "%count", *counts]
-        parameters = [f"{kind} {name}" for kind, name in zip(kinds, names, strict=True)]
+        values = [*spaces.values(), tables, count, *turns]
+        # Not every program has all of them.
+        mentioned = set(re.findall(r"%\w+", "\n".join(inner.lines)))
+        every = zip(kinds, names, values, strict=True)
+        used = [one for one in every if one[1] in mentioned]
         loops = any(" phi " in line for line in inner.lines)
+        parameters = [f"{kind} {name}" for kind, name, _ in used]
         name = self.share(parameters, inner, plain=not loops)
-        values = [*spaces.values(), tables, count or "0", *turns]
-        given = [f"{kind} {value}" for kind, value in zip(kinds, values, strict=True)]
-        w.line(f"call void @{name}({', '.join(given)})")
+        w.line(f"call void @{name}({', '.join(f'{kind} {value}' for kind, _, value in used)})")
 
     def _group(
         self, w: Writer, group: Group, spaces: dict[str, str], tables: str, count: str

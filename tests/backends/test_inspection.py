@@ -156,3 +156,14 @@ def test_a_derivative_shows_its_own_program() -> None:
     found = slope.inspect()
     assert found.name == "grad(<lambda>)"
     assert found.work.calls >= 2
+
+
+@native
+def test_lanes_do_their_work_each_and_blocks_of_them_are_calls() -> None:
+    mapped = gl.vmap(lambda x: gl.exp(x * 2.0), backend="native")
+    mapped(np.linspace(0.0, 1.0, 1_000))
+    found = mapped.inspect()
+    assert (found.work.flops, found.work.calls) == (1_000, 1_000)
+    total = sum((kernel.work for kernel in found.kernels), Work())
+    assert (total.flops, total.calls, total.bytes) == (1_000, 1_000, found.work.bytes)
+    assert all(kernel.seconds > 0.0 for kernel in found.kernels)

@@ -107,3 +107,19 @@ def test_a_bound_loss_keeps_to_the_limit() -> None:
         loss()
         grads.append(w.grad)
     assert grads[1] == pytest.approx(grads[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("reduce", [None, "sum"])
+def test_every_lane_keeps_to_the_limit(backend: str, reduce: str | None) -> None:
+    w = Value(0.9)
+    grads = []
+    for limit in (None, LIMIT):
+        w.grad = 0.0
+        mapped = gl.vmap(lambda x: walk(w * x), backend=backend, memory_limit=limit, reduce=reduce)
+        found: Any = mapped([0.1, 0.2, 0.3, 0.4, 0.5])
+        (found if reduce else sum(found)).backward()
+        grads.append(w.grad)
+        sizes = [8 * len(one.program.template) for one in mapped.inspect().passes]
+    assert grads[1] == pytest.approx(grads[0], rel=1e-12)
+    assert sizes[-1] <= LIMIT

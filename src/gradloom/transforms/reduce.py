@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradloom.backends.batch import Batch
-from gradloom.backends.choice import Options
+from gradloom.backends.choice import Options, backward
 from gradloom.backends.inspection import Pass
 from gradloom.core import autodiff, ops, tree
 from gradloom.core.value import Value, _node
 from gradloom.errors import ArgumentError, RecordingError, ShapeError
 from gradloom.loom import guards
-from gradloom.loom.adjoint import adjoint
 from gradloom.loom.graph import Graph
 from gradloom.loom.program import Instruction, Program
 from gradloom.loom.record import current
@@ -287,7 +286,7 @@ class Total(Path):
             slots = dict.fromkeys(int(program.outputs[i]) for i in reached)
             some = replace(program, outputs=np.array(list(slots), dtype=np.int64))
             by = np.concatenate([program.inputs[list(wanted)], program.parameters])
-            return adjoint(some, by.astype(np.int64))
+            return backward(some, by.astype(np.int64), self.options)
 
         return self.form((reached, wanted), make)
 

@@ -44,6 +44,7 @@ def vmap(
     backend: str | None = None,
     dtype: str = "float64",
     threads: int | None = None,
+    memory_limit: int | None = None,
     reduce: str | None = None,
 ) -> "Mapped":
     """A function that maps `f` over samples and stacks the results in NumPy arrays.
@@ -58,6 +59,7 @@ def vmap(
         dtype: "float32" computes faster and less exactly inside, on the native backend.
         threads: how many share the samples, by default as many as there are cores. The sums over
             samples are taken in one order, whatever their number, and little work is left to one.
+        memory_limit: how many bytes of one sample a gradient may take; see `compile`.
         reduce: "mean" or "sum": of each number of f's result over all samples, in place of the
             stack. Then `grad` and `value_and_grad` of this function take one run of machine code,
             and so does a call of what its `bind` gives; by an array the gradient is an array.
@@ -69,7 +71,7 @@ def vmap(
 
     Raises:
         ArgumentError: an option has no such value, or `in_axes` is no axis, or (when called)
-            does not fit the arguments.
+            does not fit the arguments; or a gradient cannot be taken in so little memory.
         ShapeError (when called): the numbers of samples differ, or their structures.
 
     Inside a derivative or a recording the samples run one after another, and are recorded or
@@ -85,7 +87,7 @@ def vmap(
     >>> gl.value_and_grad(loss)(3.0, [1.0, 2.0])
     (14.5, 12.0)
     """
-    options = Options(backend, dtype, threads=threads)
+    options = Options(backend, dtype, threads=threads, memory_limit=memory_limit)
     if reduce is None:
         return Mapped(f, in_axes, options)
     from gradloom.transforms.reduce import Reduced  # it builds on this module
@@ -185,13 +187,14 @@ class Mapped:
         return paths
 
     def _ways(
-        self, paths: "list[_Way]", samples: Given, left: Mask
+        self, paths: "list[_Way]", samples: Given, left: Mask, tried: int = 0
     ) -> "Iterator[tuple[_Way, int | None]]":
         """Paths for the lanes that are left: those there are, then new ones up to the limit.
 
-        With a new path comes the lane from which it was recorded.
+        With a new path comes the lane from which it was recorded. The first ones may have been
+        tried before.
         """
-        for path in list(paths):
+        for path in paths[tried:]:
             if left.any():
                 yield path, None
         while left.any():

@@ -28,6 +28,7 @@ from gradloom.loom.roll import roll
 
 Array = NDArray[np.float64]
 
+LONGEST = 500_000  # instructions; machine code for twice as many would take minutes
 CHUNKS = 16  # ranges of lanes that are summed up apart, whatever the number of threads
 _RESULTS, _ORDER = FIELDS.index("results"), FIELDS.index("order")
 
@@ -58,7 +59,8 @@ def code(
     many, if that is known.
 
     Raises:
-        UnsupportedError: it has an operation that a user entered, or a lane depends on all lanes.
+        UnsupportedError: it has an operation that a user entered, a lane depends on all lanes, or
+            it is too long.
     """
     for one in program.written:
         _check(one.body)
@@ -71,6 +73,8 @@ def code(
         if found:
             return Code(lowered, found, work)
     program = rolled(program)
+    if len(program.written) > LONGEST:
+        raise UnsupportedError(f"{len(program.written):,} instructions, and none that repeat")
     width = 0
     if most:
         some = -most % target.width(bits) + most

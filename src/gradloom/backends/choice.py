@@ -1,6 +1,7 @@
 """Which backend runs a program: native code where llvmlite is installed, else NumPy."""
 
 import functools
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -93,6 +94,11 @@ class Options:
         if said == "numpy" and self.dtype == "float64":
             return said
         return "native" if has_native() else "numpy"
+
+    def load(self) -> None:
+        """Load LLVM where it will be needed, so that the first call need not wait for it."""
+        if self.chosen == "native":
+            importlib.import_module("gradloom.backends.llvm.driver")
 
 
 @functools.cache

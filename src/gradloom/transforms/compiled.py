@@ -62,6 +62,7 @@ class Compiled:
             raise ArgumentError(f"compile needs a function, got {function!r:.60}")
         self._function: Callable[..., Any] | None = function
         self._options = options or Options()
+        self._options.load()
         self._cache_size, self._max_paths = cache_size, max_paths
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._lock = threading.RLock()

@@ -252,6 +252,10 @@ class _Taking:
             at = self._from(source, stride, lane)
             found = w.assign(f"load {kind}, ptr {at}, align 8")
             self._store(found, self._into(index, lane), width)
+            if width > 1:  # the next block's are far from all that was read: ask for them early
+                ahead = w.assign(f"getelementptr double, ptr {at}, i64 %width")
+                w.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+                w.line(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 2, i32 1)")
 
         some = w.assign(f"sdiv i64 %count, {_WIDE}")
         some = w.assign(f"select i1 {close}, i64 {some}, i64 0")

@@ -30,7 +30,7 @@ from gradloom.loom.views import View
 ARENA, BLOCK, SUMS, SCRATCH = "arena", "block", "sums", "scratch"
 BEFORE, LANES, AFTER = "before", "lanes", "after"
 
-CACHE = 512 * 1024  # bytes that a block of lanes may take
+CACHE = 1024 * 1024  # bytes of all slots of a block of lanes; a part of them is in use at a time
 
 Slots: TypeAlias = NDArray[np.int64]
 

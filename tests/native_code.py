@@ -1,6 +1,7 @@
 """Programs as machine code for several machines that this one can stand in for."""
 
 import dataclasses
+import math
 from random import Random
 from typing import Any
 
@@ -14,9 +15,7 @@ from gradloom.backends.llvm.library import library
 from gradloom.backends.llvm.lowering import lower
 from gradloom.backends.llvm.module import written
 from gradloom.backends.llvm.target import Target
-from gradloom.loom.merge import merge
 from gradloom.loom.program import Program
-from gradloom.loom.roll import roll
 
 HOST = targets.host()
 
@@ -48,7 +47,7 @@ def code_for(
 ) -> native.Code:
     """The machine code of a program, in blocks of so many lanes."""
     if rolled:
-        program = roll(merge(program))
+        program = native.rolled(program)
     lowered = lower(program, target, bits, lanes=lanes, width=width)
     module = written(program, lowered, target, bits, strict=strict)
     return native.Code(lowered=lowered, library=library(module, target), work=1)
@@ -67,8 +66,8 @@ def inputs_for(program: Program, random: Random, lanes: int | None, *, real: boo
 
 
 def outputs_of(runner: Any, inputs: Any) -> NDArray[np.float64]:
-    """What a runner finds the second time: the first must leave nothing behind."""
-    runner.run(inputs)
+    """What a runner finds after a run of nan: that must leave nothing behind."""
+    runner.run([x * math.nan for x in inputs])
     found: NDArray[np.float64] = runner.run(inputs)
     return found
 

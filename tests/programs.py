@@ -4,10 +4,10 @@ Small whole numbers are added and multiplied without rounding, so two backends a
 whatever the order of their sums and whether they contract, or one of them is wrong.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -227,8 +227,9 @@ class Maker:
             out, accumulate = self.out(shape, own)
             if self.is_late(operands, shape):
                 self.postpone(out, shape)
-        if not self.muted and not self.real and not accumulate or "*" in text:
-            body = limited(body) if random.random() < 0.8 and body != ("*", (0, 1)) else body
+        whole = not self.muted and not self.real and not accumulate
+        if (whole or "*" in text) and body != ("*", (0, 1)) and random.random() < 0.8:
+            body = limited(body)
         muted: tuple[int, ...] = ()
         if self.muted:
             muted = tuple(i for i in range(len(operands)) if random.random() < 0.6)
@@ -400,21 +401,21 @@ class Recurrences:
             for j, (reads, input_, stand, fixed) in enumerate(plans):
                 operands = []
                 for kind, *what in reads:
-                    if kind == "before":
-                        operands.append(earlier(what[0], 1))
-                    elif kind == "older":
-                        operands.append(earlier(what[0], 2))
-                    elif kind == "now":
-                        operands.append(state[what[0]][at])
-                    elif kind == "given":
-                        operands.append(input_[time])
-                    elif kind == "stands":
-                        operands.append(stand)
-                    elif kind == "fixed":
-                        operands.append(state[what[0]][fixed] if fixed < at else inits[what[0]])
-                    else:
-                        place = min(max(time + what[1], 0), last)
-                        operands.append(what[0][place])
+                    if kind == "series":
+                        operands.append(what[0][min(max(time + what[1], 0), last)])
+                        continue
+                    (k,) = what
+                    places: dict[str, Callable[[], int]] = {
+                        "before": partial(earlier, k, 1),
+                        "older": partial(earlier, k, 2),
+                        "now": partial(state[k].__getitem__, at),
+                        "given": partial(input_.__getitem__, time),
+                        "stands": lambda stand=stand: stand,
+                        "fixed": partial(earlier, k, at - fixed)
+                        if fixed < at
+                        else partial(inits.__getitem__, k),
+                    }
+                    operands.append(places[kind]())
                 self.write(state[j][at], bodies[j], operands, accumulate=False)
             for into, body, column in sums:
                 slot = into if isinstance(into, int) else into[time]
@@ -469,3 +470,18 @@ def random_recurrence(random: Random, *, lanes: bool = False, muted: bool = Fals
         laned = lanes and random.random() < 0.85
         made.phase(laned, back=random.random() < 0.4)
     return made.maker.program()
+
+
+def plain_program(template: Sequence[float], *instructions: Any) -> Program:
+    """A program without inputs of which all slots come out."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return Program(
+        template=np.array(template),
+        inputs=nothing,
+        parameters=nothing,
+        values=[],
+        instructions=list(instructions),
+        outputs=np.arange(len(template)),
+        guards=[],
+        laned=np.zeros(len(template), dtype=bool),
+    )

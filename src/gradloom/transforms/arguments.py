@@ -296,11 +296,26 @@ class Result:
             value = not isinstance(x, Symbol) or recording.is_value(node)
             self.kinds.append("value" if value else "number")
 
+    def is_like(self, other: "Result") -> bool:
+        """Whether both are lists, tuples and dicts of plain numbers, structured alike."""
+        plain = all(kind == "number" for kind in self.kinds)
+        if not plain or self.kinds != other.kinds:
+            return False
+        return _holds_no_array(self.structure) and bool(self.structure == other.structure)
+
     def put(self, leaves: Sequence[Any]) -> Any:
         """The structure with these leaves."""
         if self.structure is None:
             return leaves[0]
         return _put(self.structure, iter(leaves))
+
+
+def _holds_no_array(structure: Any) -> bool:
+    if isinstance(structure, dict):
+        return all(map(_holds_no_array, structure.values()))
+    return structure is None or (
+        isinstance(structure, list | tuple) and all(map(_holds_no_array, structure))
+    )
 
 
 def _put(structure: Any, leaves: Iterator[Any]) -> Any:

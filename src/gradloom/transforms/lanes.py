@@ -106,6 +106,7 @@ class Mapped:
     ) -> None:
         self._f = f
         self._options = options or Options()
+        self._options.load()
         several = isinstance(in_axes, Sequence)
         self._axes: Axis | tuple[Axis, ...] = tuple(in_axes) if several else in_axes  # type: ignore[arg-type, assignment]
         self._paths: OrderedDict[Hashable, list[_Way]] = OrderedDict()
@@ -165,14 +166,30 @@ class Mapped:
         """All lanes, path by path."""
         paths = self._known(samples)
         left = np.ones(samples.count, dtype=bool)
-        results: list[Any] = [None] * samples.count
+        found: list[tuple[_Way, Mask, list[Any]]] = []
         for path, sure in self._ways(paths, samples, left):
             lanes, columns = path.run(samples, left, sure)
             if lanes.all():
                 return stacked(path.result.structure, iter(columns))
-            for k, lane in enumerate(np.flatnonzero(lanes)):
-                results[lane] = path.result.put([found[k] for found in columns])
+            found.append((path, lanes, columns))
             left &= ~lanes
+        results = [path.result for path, _, _ in found]
+        if not left.any() and all(result.is_like(results[0]) for result in results):
+            whole = [np.empty(samples.count, dtype=x.dtype) for x in found[0][2]]
+            for _, lanes, columns in found:
+                for x, column in zip(whole, columns, strict=True):
+                    x[lanes] = column
+            return stacked(results[0].structure, iter(whole))
+        return self._joined(samples, found, left)
+
+    def _joined(
+        self, samples: Given, found: "list[tuple[_Way, Mask, list[Any]]]", left: Mask
+    ) -> Any:
+        """The results of several ways, and of the lanes that are left, lane by lane."""
+        results: list[Any] = [None] * samples.count
+        for path, lanes, columns in found:
+            for k, lane in enumerate(np.flatnonzero(lanes)):
+                results[lane] = path.result.put([x[k] for x in columns])
         for lane in np.flatnonzero(left):
             results[lane] = self._f(*samples.sample(int(lane)), **samples.options)
         return joined(self._f, results)
@@ -268,6 +285,7 @@ class _Way(Path):
     ) -> None:
         super().__init__(name, graph, program, result, sites, options)
         self._batches = Batches(program, options)
+        self._own: list[bool] = program.laned[program.outputs].tolist()  # which results have lanes
         self._adjoints: dict[tuple[tuple[int, ...], tuple[int, ...]], _Arenas] = {}
 
     def inspect(self) -> list[Pass]:
@@ -288,19 +306,17 @@ class _Way(Path):
         if not left.all():
             batch = batch.chosen(np.flatnonzero(left))
         shared, rows, holds = self._batches.run(batch, parameters)
-        lanes = left
+        lanes = left.copy()
         if holds is not None:
             if sure is not None:
                 holds[np.count_nonzero(left[:sure])] = True
-            lanes, rows = left.copy(), rows[:, holds]
-            lanes[left] = holds
+            rows, lanes[left] = rows[:, holds], holds
         count = int(np.count_nonzero(lanes))
         fed = _fed(samples, lanes) if count and "value" in self.result.kinds else None
         columns: list[Any] = []
         call = None
         numbers, constants = iter(rows), iter(shared)
-        laned = self.program.laned[self.program.outputs]
-        for i, (own, kind) in enumerate(zip(laned, self.result.kinds, strict=True)):
+        for i, (own, kind) in enumerate(zip(self._own, self.result.kinds, strict=True)):
             row = next(numbers) if own else np.full(count, next(constants))
             if kind == "value" and fed is not None:
                 call = call or Call(self, fed, parameters, fed.values)  # type: ignore[arg-type]

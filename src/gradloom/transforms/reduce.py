@@ -9,7 +9,7 @@ adds up its own, and the sums are added here.
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,7 +27,7 @@ from gradloom.loom.program import Instruction, Program
 from gradloom.loom.record import current
 from gradloom.loom.views import View
 from gradloom.transforms.arguments import Result, _put
-from gradloom.transforms.lanes import Batches, Mapped, Mask, recorded
+from gradloom.transforms.lanes import STRUCTURES, Batches, Mapped, Mask, recorded
 from gradloom.transforms.replay import Call, Path, _Share
 from gradloom.transforms.rows import Given, given, put
 from gradloom.transforms.samples import Array, Axis, bare
@@ -91,17 +91,22 @@ class Reduced(Mapped):
             seeds: what more goes into it.
         """
         batch = samples.batch().with_shared(seeds)
-        found: list[Part] = []
-        left = np.ones(samples.count, dtype=bool)
+        paths: Any = self._known(samples)
+        if paths:
+            part: Part | None = paths[0].part(form(paths[0]), batch)
+            if part is not None and part.lanes is None:
+                return [part]
+        else:
+            part = None
+        found = [] if part is None else [part]
+        left = np.ones(samples.count, dtype=bool) if part is None else ~part.taken
         way: Any
-        for way, sure in self._ways(self._known(samples), samples, left):
+        for way, sure in self._ways(paths, samples, left, tried=1 if paths else 0):
             part = way.part(form(way), batch, left, sure)
             if part is not None:
                 found.append(part)
-                left &= ~part.lanes
-        if left.any():
-            return None
-        return found
+                left &= ~part.taken
+        return None if left.any() else found
 
     def _run(self, samples: Given) -> Any:
         parts = self._parts(samples, Total.going_back)
@@ -292,30 +297,33 @@ class Total(Path):
 
     # Runs
 
-    def part(self, form: Form, batch: Batch, left: Mask, sure: int | None) -> "Part | None":
+    def part(
+        self, form: Form, batch: Batch, left: Mask | None = None, sure: int | None = None
+    ) -> "Part | None":
         """What comes out for those of the lanes that are left which take this way, if any do.
 
         Args:
             form: what is run.
             batch: all lanes.
-            left: which of them have no way yet.
+            left: which of them have no way yet; None for all.
             sure: one that takes this way in any case.
         """
         parameters = self._leaves.numbers()
-        some = batch if left.all() else batch.chosen(np.flatnonzero(left))
+        some = batch if left is None else batch.chosen(np.flatnonzero(left))
         if len(some.shared) < form.shared:
             some = some.with_shared([1.0])  # the seed of a gradient that is computed along
         outcome, holds = form.run(some, parameters)
-        lanes = left.copy()
-        if holds is not None:
-            if sure is not None:
-                holds[np.count_nonzero(left[:sure])] = True
-            if not holds.any():
-                return None
-            lanes[left] = holds
-            if not holds.all():
-                some = some.chosen(np.flatnonzero(lanes))
-                outcome, _ = form.run(some, parameters)
+        if holds is None:
+            return Part(self, some, left if left is None else left.copy(), parameters, outcome)
+        lanes = np.ones(batch.lanes, dtype=bool) if left is None else left.copy()
+        if sure is not None:
+            holds[np.count_nonzero(lanes[:sure])] = True
+        if not holds.any():
+            return None
+        lanes[lanes] = holds
+        if not holds.all():
+            some = some.chosen(np.flatnonzero(lanes))
+            outcome, _ = form.run(some, parameters)
         return Part(self, some, lanes, parameters, outcome)
 
     def pull(
@@ -361,18 +369,35 @@ def taken(
 
 @dataclass(slots=True)
 class Part:
-    """What one way gives for the lanes that take it."""
+    """What one way gives for the lanes that take it, None for all.
+
+    Attributes:
+        way: the way.
+        batch: what went in.
+        lanes: which lanes take it.
+        parameters: the numbers of the values that were read.
+        outcome: what came out.
+    """
 
     way: Total
     batch: Batch
-    lanes: Mask
+    lanes: Mask | None
     parameters: Array
     outcome: Outcome
-    fed: _Fed | None = field(default=None)
+
+    @property
+    def taken(self) -> Mask:
+        """Which lanes take it, one by one."""
+        return np.ones(self.batch.lanes, dtype=bool) if self.lanes is None else self.lanes
 
     def weights(self, share: float) -> list[float]:
         """What each result counts: what all lanes share, once for every lane."""
         return [share if own else share * self.batch.lanes for own in self.way.weighted]
+
+    def slopes(self, start: int, stop: int) -> Array:
+        """Some of the gradients, of a seed that is what a lane counts."""
+        found = self.outcome.some(start, stop)
+        return found if self.way.weighted[0] or found.ndim == 2 else found * self.batch.lanes
 
     def totals(self, samples: Given, share: float) -> list[Any]:
         """This way's part of each number of the result."""
@@ -397,7 +422,7 @@ class Part:
         values = [
             (place, value)
             for place, value in samples.values
-            if place // count not in laned or self.lanes[place % count]
+            if place // count not in laned or self.lanes is None or self.lanes[place % count]
         ]
         found = self.outcome if along else None
         return _Fed(self.batch if along else self.batch.copy(), values, count, found)
@@ -414,6 +439,7 @@ class Slope:
 
     def __init__(self, base: Reduced, kind: str, argnums: int | Sequence[int]) -> None:
         self._base, self._kind, self._argnums = base, kind, argnums
+        self._plans: dict[Any, _Plan] = {}
         functools.update_wrapper(self, base, updated=())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -424,7 +450,6 @@ class Slope:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         base = self._base
-        autodiff.pick(base, args, self._argnums)
         samples = given(base._f, args, options, base._axes)
         if not samples.symbolic and not samples.values and current() is None:
             found = self._run(samples, args)
@@ -433,45 +458,57 @@ class Slope:
         derive = getattr(autodiff, self._kind)
         return derive(functools.partial(_plain, base), self._argnums)(*args, **options)
 
+    def _plan(self, samples: Given, args: tuple[Any, ...]) -> "_Plan":
+        """What to do for samples of one structure, told once."""
+        plan = self._plans.get(samples.key)
+        if plan is None:
+            argnums: Any = self._argnums
+            autodiff.pick(self._base, args, argnums)
+            several = isinstance(argnums, Sequence)
+            places = [i % len(args) for i in (argnums if several else [argnums])]
+            spans = [samples.spans[i] for i in places]
+            wanted = tuple([x for start, stop in spans for x in range(start, stop)])
+            axes = self._base._axes
+            each = axes if isinstance(axes, tuple) else (axes,) * len(args)
+            ways = [
+                (i, each[i], start, stop) for i, (start, stop) in zip(places, spans, strict=True)
+            ]
+            if len(self._plans) >= STRUCTURES:
+                self._plans.clear()
+            plan = self._plans[samples.key] = _Plan(ways, wanted, several)
+        for i, _, start, stop in plan.chosen:
+            self._check(args[i], stop - start, samples, i)
+        return plan
+
     def _run(self, samples: Given, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
         """Value and gradient; None where plain code must find them."""
-        base, argnums = self._base, self._argnums
-        several = isinstance(argnums, Sequence)
-        chosen = [i % len(args) for i in argnums] if several else [argnums % len(args)]  # type: ignore[union-attr, operator]
-        spans = [samples.spans[i] for i in chosen]
-        for i, (start, stop) in zip(chosen, spans, strict=True):
-            self._check(args[i], stop - start, samples, i)
+        base, plan = self._base, self._plan(samples, args)
         share = base._share(samples)
-        wanted = tuple([x for start, stop in spans for x in range(start, stop)])
-        form = functools.partial(_slopes, wanted=wanted)
         try:
-            parts = base._parts(samples, form, [share])
+            parts = base._parts(samples, plan.form, [share])
         except RecordingError:
             return None
         if parts is None or any(part.way.gives_values for part in parts):
             return None
-        total, gradients = 0.0, [np.zeros(0)] * len(chosen)
-        for k, part in enumerate(parts):
-            autodiff.check_number(base._f, part.way.result.structure)
-            once = part.weights(share)[0]
-            outcome, at = part.outcome, 1
-            total += float(outcome.shared[0]) * once
-            for j, (start, stop) in enumerate(spans):
-                found = outcome.some(at, at + stop - start)
-                at += stop - start
-                own = found.ndim == 2
-                if not own and not part.way.weighted[0]:
-                    found = found * part.batch.lanes
-                if own and len(parts) > 1:
-                    whole = np.zeros((len(found), samples.count)) if k == 0 else gradients[j]
-                    whole[:, part.lanes] = found
-                    found = whole
-                elif k:
-                    found = gradients[j] + found
-                gradients[j] = found
-        axes = base._axes if isinstance(base._axes, tuple) else (base._axes,) * len(args)
-        slopes = [put(args[i], axes[i], x) for i, x in zip(chosen, gradients, strict=True)]
-        return total, tuple(slopes) if several else slopes[0]
+        total = 0.0
+        for part in parts:
+            if part.way.result.structure is not None:
+                autodiff.check_number(base._f, part.way.result.structure)
+            total += float(part.outcome.shared[0]) * part.weights(share)[0]
+        slopes = []
+        at = 1
+        for i, axis, start, stop in plan.chosen:
+            found = [part.slopes(at, at + stop - start) for part in parts]
+            at += stop - start
+            whole = found[0]
+            if len(parts) > 1 and axis is not None:
+                whole = np.zeros((stop - start, samples.count))
+                for part, own in zip(parts, found, strict=True):
+                    whole[:, part.taken] = own
+            elif len(parts) > 1:
+                whole = functools.reduce(np.add, found)
+            slopes.append(put(args[i], axis, whole))
+        return total, tuple(slopes) if plan.several else slopes[0]
 
     def _check(self, x: Any, size: int, samples: Given, place: int) -> None:
         """Every leaf of an argument must be a number that the program takes."""
@@ -484,13 +521,29 @@ class Slope:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How gradients are taken of samples of one structure.
+
+    Attributes:
+        chosen: the arguments by which: which, the axis of its samples, where its inputs begin and
+            where they end.
+        wanted: all those inputs.
+        several: whether a list of arguments was asked for.
+    """
+
+    chosen: list[tuple[int, Axis, int, int]]
+    wanted: tuple[int, ...]
+    several: bool
+
+    def form(self, way: Total) -> Form:
+        """The gradient of a way."""
+        return way.gradient((0,), self.wanted)
+
+
 def _plain(base: Reduced, *args: Any, **options: Any) -> Any:
     """A reduced function as one that does not derive itself."""
     return base(*args, **options)
-
-
-def _slopes(way: Total, wanted: tuple[int, ...]) -> Form:
-    return way.gradient((0,), wanted)
 
 
 class BoundTotal:

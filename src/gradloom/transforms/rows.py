@@ -153,6 +153,8 @@ def put(x: Any, axis: Axis, found: Any) -> Any:
     Returns:
         An array for an array; else lists where there are arrays, as derivatives have them.
     """
+    if type(x) is float:
+        return found[0].item()
     if isinstance(x, np.ndarray) and x.ndim:
         if axis is None:
             return found.reshape(x.shape)

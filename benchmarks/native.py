@@ -193,7 +193,7 @@ def _us(us: float) -> str:
 
 def show_bars(case: str, cases: dict[str, dict[str, dict[str, Any]]]) -> None:
     """Whether ours is as near to C, and as far ahead of the others, as it should be."""
-    table = cases[case]["1"]
+    table = cases[case].get("1", {})
     us = {name: row["us"] for name, row in table.items() if "us" in row}
     if OURS not in us:
         return
@@ -378,13 +378,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--case", choices=PARTS, action="append", help="this one; may be repeated")
     parser.add_argument("--only", choices=ENGINES, action="append", metavar="ENGINE", default=[])
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for a process")
+    parser.add_argument(
+        "--threads", type=int, help="so many alone; else one, and two where it pays"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of timing in a process")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="processes of each kind")
     for hidden, kind in (("engine", str), ("reference", Path), ("first", str), ("nodes", int)):
         parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -396,7 +398,7 @@ def as_child(told: argparse.Namespace) -> Any:
         return first_gradient(told.first)
     if told.engine:
         known = json.loads(told.reference.read_text()) if told.reference else None
-        return measure(told.engine, told.case[0], told.threads, told.seconds, known)
+        return measure(told.engine, told.case[0], told.threads or 1, told.seconds, known)
     return None
 
 
@@ -418,7 +420,8 @@ def main() -> None:
     figures: dict[str, Any] = {"machine": machine(), "versions": versions, "cases": {}}
     for case in cases:
         figures["cases"][case] = {}
-        for threads in (1, 2) if case in PARALLEL and not told.quick else (1,):
+        several = (1, 2) if case in PARALLEL and not told.quick else (1,)
+        for threads in (told.threads,) if told.threads else several:
             table = compare(case, threads, list(versions), rounds, seconds, told.limit)
             figures["cases"][case][str(threads)] = table
             show_case(case, threads, table)

@@ -80,7 +80,7 @@ class Rows:
         if type(x) is not np.ndarray or x.dtype.kind not in "iuf" or x.ndim <= axis:
             raise _OtherwiseError
         if axis:
-            x = np.moveaxis(x, axis, 0)
+            x = x.T if x.ndim == 2 else np.moveaxis(x, axis, 0)
         if x.dtype != _FLOAT:
             x = x.astype(np.float64)
         lanes, *shape = x.shape
@@ -158,6 +158,10 @@ def put(x: Any, axis: Axis, found: Any) -> Any:
     if isinstance(x, np.ndarray) and x.ndim:
         if axis is None:
             return found.reshape(x.shape)
+        if x.ndim == 1:
+            return found[0]
+        if x.ndim == 2:
+            return found if axis else found.T
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         return np.moveaxis(found.reshape(*shape, -1), -1, axis)
     leaves, structure = tree.flatten(x)

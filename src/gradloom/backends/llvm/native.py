@@ -34,7 +34,7 @@ _RESULTS, _ORDER = FIELDS.index("results"), FIELDS.index("order")
 
 # Operations on single numbers, about: from how many on waking a thread pays, and up to how many
 # all is done in a single call, which no Ctrl-C interrupts.
-_WORTH_A_THREAD, _PATIENCE = 1_000_000, 1_000_000_000
+_WORTH_A_THREAD, _PATIENCE = 4_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +340,10 @@ class _Laned:
             self._form = form
         sources = self._kept["sources"]
         for x, (places, ahead) in zip(batch.arrays, self._layout, strict=True):
-            np.add(ahead, _address(x), out=sources[places])
+            if len(ahead) == 1:
+                sources[places.start] = _address(x)
+            else:
+                np.add(ahead, _address(x), out=sources[places])
         order = batch.order
         self._frame[_ORDER] = 0 if order is None else _address(order)
         results = self._go()

@@ -402,7 +402,7 @@ class Part:
     def totals(self, samples: Given, share: float) -> list[Any]:
         """This way's part of each number of the result."""
         way, result = self.way, self.way.result
-        numbers = self.outcome.shared.tolist()
+        numbers = self.outcome.shared[: len(way.weighted)].tolist()
         if not way.gives_values:
             return [x * w for x, w in zip(numbers, self.weights(share), strict=True)]
         fed = self.feed(samples)

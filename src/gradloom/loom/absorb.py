@@ -8,7 +8,6 @@ copy is no instruction at all.
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradloom.loom.program import Body, Instruction, Program
 from gradloom.loom.views import Slots, View
@@ -111,9 +110,7 @@ class _Absorber:
         return one.body if start[0] == 0.0 else ("+", (float(start[0]), one.body))
 
 
-def _absorbed(
-    reader: Instruction | None, one: Instruction, body: Body
-) -> Instruction | None:
+def _absorbed(reader: Instruction | None, one: Instruction, body: Body) -> Instruction | None:
     """The reader with what it read computed in it; None if their elements do not match."""
     assert reader is not None
     place = _place(reader, one.out)
@@ -126,8 +123,7 @@ def _absorbed(
         return None
     reader, strides = matched
     broadcast = any(
-        s == 0 and n > 1
-        for s, n in zip(reader.operands[place].strides, reader.shape, strict=True)
+        s == 0 and n > 1 for s, n in zip(reader.operands[place].strides, reader.shape, strict=True)
     )
     if broadcast and not isinstance(body, int):
         return None
@@ -164,9 +160,7 @@ def _matched(
     the instruction that it is to absorb."""
     view = reader.operands[place]
     left: list[list[int]] = [
-        [n, s, k]
-        for k, (n, s) in enumerate(zip(one.shape, one.out.strides, strict=True))
-        if n > 1
+        [n, s, k] for k, (n, s) in enumerate(zip(one.shape, one.out.strides, strict=True)) if n > 1
     ]
     axis = len(reader.shape) - 1
     walked: dict[int, tuple[int, int]] = {}  # reader's axis: the other's, and how many of its steps
@@ -236,7 +230,7 @@ def _slots(view: View, shape: tuple[int, ...]) -> Slots:
     """The slots of a view, each at least once."""
     if view.table is not None:
         return view.table.reshape(-1)
-    found: NDArray[np.int64] = np.full(1, view.offset, dtype=np.int64)
+    found: Slots = np.full(1, view.offset, dtype=np.int64)
     for size, stride in zip(shape, view.strides, strict=True):
         if stride and size > 1:
             found = (found[:, None] + np.arange(size) * stride).reshape(-1)

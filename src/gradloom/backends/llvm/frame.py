@@ -91,11 +91,7 @@ class Frame:
         Inputs that stand one behind the other, as in the rows of an array, are taken together.
         """
         w = Writer()
-        order = self._field(w, "order")
-        with w.choose(w.assign(f"icmp eq ptr {order}, null")) as otherwise:
-            _Taking(self, w, lambda lane: lane, ordered=False).write()
-            otherwise()
-            _Taking(self, w, lambda lane: self._item(w, order, lane, "i64"), ordered=True).write()
+        _Taking(self, w).write()
         w.line("ret void")
         return w
 
@@ -172,12 +168,13 @@ class _Taking:
 
     Args:
         frame, w: what writes, and where.
-        of: which of an input's numbers belongs to a lane.
-        ordered: whether that is any but the lane's own place.
     """
 
-    def __init__(self, frame: Frame, w: Writer, of: Callable[[str], str], *, ordered: bool) -> None:
-        self.frame, self.w, self.of, self.ordered = frame, w, of, ordered
+    def __init__(self, frame: Frame, w: Writer) -> None:
+        self.frame, self.w = frame, w
+        self.own = w.assign("alloca i64")  # a lane that is its own place
+        self.order = frame._field(w, "order")
+        self.plain = w.assign(f"icmp eq ptr {self.order}, null")
         self.sources, self.strides = (frame._field(w, x) for x in ("sources", "strides"))
         self.slots, self.inputs = frame._field(w, "inputs"), frame._field(w, "input_count", "i64")
 
@@ -194,7 +191,7 @@ class _Taking:
         w.line(f"{i} = phi i64 [0, %{before}], [{on}, %{further}]")
         stride, source = item(w, self.strides, i, "i64"), item(w, self.sources, i, "i64")
         # Lanes that lie side by side are copied as they are.
-        close = "false" if self.ordered else w.assign(f"icmp eq i64 {stride}, 8")
+        close = w.assign(f"and i1 {w.assign(f'icmp eq i64 {stride}, 8')}, {self.plain}")
         w.line(f"br i1 {close}, label %{take}, label %{scan}")
         w.start(scan)
         w.line(f"{k} = phi i64 [1, %{first}], [{bumped}, %{look}]")
@@ -231,9 +228,13 @@ class _Taking:
         return w.assign(f"getelementptr {real}, ptr %block, i64 {place}")
 
     def _from(self, source: str, stride: str, lane: str) -> str:
-        """Where a lane's number is."""
+        """Where a lane's number is: where the order says, if there is one."""
         w = self.w
-        ahead = w.assign(f"mul i64 {self.of(w.assign(f'add i64 %begin, {lane}'))}, {stride}")
+        lane = w.assign(f"add i64 %begin, {lane}")
+        w.line(f"store i64 {lane}, ptr {self.own}")
+        ordered = w.assign(f"getelementptr i64, ptr {self.order}, i64 {lane}")
+        at = w.assign(f"select i1 {self.plain}, ptr {self.own}, ptr {ordered}")
+        ahead = w.assign(f"mul i64 {w.assign(f'load i64, ptr {at}')}, {stride}")
         return w.assign(f"getelementptr i8, ptr {source}, i64 {ahead}")
 
     def _store(self, found: str, into: str, width: int) -> None:
@@ -266,41 +267,42 @@ class _Taking:
             copy(w.assign(f"add i64 {turn}, {done}"), 1)
 
     def _rows(self, first: str, run: str, source: str, stride: str) -> None:
-        """Inputs that stand one behind the other: a few of them for all lanes, then the next."""
+        """Inputs that stand one behind the other: a few of them for all lanes, then the next.
+
+        The last few, and the last two of these, may be among those before, and are copied again.
+        """
         w = self.w
+        count = _least(w, run, str(_NEAR))
+        last = w.assign(f"sub i64 {run}, {count}")
         up = w.assign(f"add i64 {run}, {_NEAR - 1}")
-        with _Each(w, w.assign(f"sdiv i64 {up}, {_NEAR}")) as turn:
-            begin = w.assign(f"mul i64 {turn}, {_NEAR}")
-            count = _least(w, w.assign(f"sub i64 {run}, {begin}"), str(_NEAR))
+        with w.loop(w.assign(f"sdiv i64 {up}, {_NEAR}")) as turn:
+            begin = _least(w, w.assign(f"mul i64 {turn.index}, {_NEAR}"), last)
             start = w.assign(f"getelementptr double, ptr {source}, i64 {begin}")
             self._tiles(w.assign(f"add i64 {first}, {begin}"), count, start, stride)
 
     def _tiles(self, first: str, count: str, source: str, stride: str) -> None:
         """Some of them, two at once for several lanes."""
         w = self.w
-        groups, pairs = w.assign(f"sdiv i64 %count, {_WIDE}"), w.assign(f"sdiv i64 {count}, 2")
-        odd, last = w.assign(f"and i64 {count}, 1"), w.assign(f"sub i64 {count}, 1")
+        groups = w.assign(f"sdiv i64 %count, {_WIDE}")
+        pairs = w.assign(f"sdiv i64 {w.assign(f'add i64 {count}, 1')}, 2")
+        last = w.assign(f"sub i64 {count}, 2")
         with _Each(w, groups) as group:
             lane = w.assign(f"mul i64 {group}, {_WIDE}")
             lanes = [w.assign(f"add i64 {lane}, {i}") for i in range(_WIDE)]
             rows = [self._from(source, stride, one) for one in lanes]
-            with _Each(w, pairs) as pair:
-                step = w.assign(f"mul i64 {pair}, 2")
+            with w.loop(pairs) as pair:
+                step = _least(w, w.assign(f"mul i64 {pair.index}, 2"), last)
                 found = [self._number(row, step, 2) for row in rows]
                 for place, column in enumerate(self._turned(found)):
                     index = w.assign(f"add i64 {first}, {w.assign(f'add i64 {step}, {place}')}")
                     self._store(column, self._into(index, lane), _WIDE)
-            with _Each(w, odd):
-                index = w.assign(f"add i64 {first}, {last}")
-                for row, one in zip(rows, lanes, strict=True):
-                    self._store(self._number(row, last, 1), self._into(index, one), 1)
         done = w.assign(f"mul i64 {groups}, {_WIDE}")
         with _Each(w, w.assign(f"sub i64 %count, {done}")) as turn:
             lane = w.assign(f"add i64 {done}, {turn}")
             row = self._from(source, stride, lane)
-            with w.loop(count) as one:
-                index = w.assign(f"add i64 {first}, {one.index}")
-                self._store(self._number(row, one.index, 1), self._into(index, lane), 1)
+            with w.loop(count) as inner:
+                index = w.assign(f"add i64 {first}, {inner.index}")
+                self._store(self._number(row, inner.index, 1), self._into(index, lane), 1)
 
     def _number(self, row: str, index: str, width: int) -> str:
         """Some of a row's numbers from a place on."""

@@ -324,13 +324,13 @@ class Place(NamedTuple):
     Attributes:
         pointer: a register; through a table, what the table points at is counted from it.
         offset: so many numbers further on.
-        index: through a table, the register of the index into it.
+        row: through a table, the register of the index into it.
         entry: so many entries further on.
     """
 
     pointer: str
     offset: int = 0
-    index: str = ""
+    row: str = ""
     entry: int = 0
 
 
@@ -463,9 +463,9 @@ class Emitter:
                 place = place._replace(pointer=pointer)
             if access.scale and (entries := access.strides[axis] * step):
                 ahead = times(entries)
-                if place.index:
-                    ahead = self.w.assign(f"add nsw i64 {place.index}, {ahead}")
-                place = place._replace(index=ahead)
+                if place.row:
+                    ahead = self.w.assign(f"add nsw i64 {place.row}, {ahead}")
+                place = place._replace(row=ahead)
             found.append(place)
         return found
 
@@ -801,8 +801,8 @@ class Emitter:
     def _entry(self, number: int, place: Place) -> str:
         """Where an access stands in its table."""
         at = self.tables[number]
-        if place.index:
-            at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place.index}")
+        if place.row:
+            at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place.row}")
         if place.entry:
             at = self.w.assign(f"getelementptr inbounds i32, ptr {at}, i64 {place.entry}")
         return at

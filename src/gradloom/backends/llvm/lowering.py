@@ -338,7 +338,7 @@ class _Lowering:
             further = (*[s * scale for s in plain], *lane)
             accesses.append(Access((*rows, 0) if laned else rows, scale, further))
             offsets.append(base * scale)
-        plain = one.out.table is not None or injective(one.out, one.shape)
+        apart = one.out.table is not None or injective(one.out, one.shape)
         body, fold, step = one.body, 0, _even_step(member, accesses[1:], offsets[1:])
         if step is not None:
             assert isinstance(body, tuple)
@@ -352,7 +352,7 @@ class _Lowering:
             start,
             ordered=one.ordered,
             muted=tuple([i for i in one.muted if not is_multiple(body, i)]),
-            overlap=start is not None and not plain,
+            overlap=start is not None and not apart,
             fold=fold,
             step=step or 0,
         )

@@ -1,4 +1,4 @@
-"""A group of strips as code: for each vector of lanes all turns, with what is passed on in registers.
+"""A group of strips as code: for each vector of lanes all turns, their state in registers.
 
 What a statement has computed is in a register for the rest of the turn, and for the turn after;
 sums stay in one until the last turn. Only what somebody reads at another time goes to memory: to
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from gradloom.backends.llvm.fuse import Group, Statement, Strip
 from gradloom.backends.llvm.ir import Arithmetic, Writer
 from gradloom.backends.llvm.kernel import (
+    Evaluator,
     Outline,
     added_up,
     called,
-    Evaluator,
     factors,
     lanes_left,
     quiet,
@@ -210,28 +210,7 @@ class Stream:
             for one in strip.statements
             if one.spaces[0] == BLOCK
         }
-        carried: list[int | Key] = []
-        begins: list[str] = []
-        done: set[int | Key] = set()
-        for strip in strips:
-            for one in strip.statements:
-                for place in [*range(1, len(one.spaces)), 0]:
-                    key = self._key(one, strip, place)
-                    if one.spaces[place] != BLOCK or key in carried or key in done:
-                        continue
-                    if place == 0 and (one.kernel.start is None or isinstance(key, tuple)):
-                        if one.kernel.start != "add":
-                            continue
-                    if not isinstance(key, tuple):
-                        if key in written:
-                            carried.append(key)
-                            begins.append(self._begin(one, key, place))
-                    elif (key[0] + key[1], key[1]) in written:
-                        at = key[0] + group.first * key[1]
-                        carried.append(key)
-                        begins.append(self._read(BLOCK, at, False))
-                if one.spaces[0] == BLOCK:
-                    done.add(self._key(one, strip, 0))
+        carried, begins = self._carried(strips, written)
         outer = self.here
         standing: dict[int | Key, str] = {}
         for strip in strips:
@@ -265,6 +244,39 @@ class Stream:
             if slot in outer and slot not in found:
                 found[slot] = outer[slot]
         self.here = found
+
+    def _carried(
+        self, strips: Sequence[Strip], written: set[int | Key]
+    ) -> tuple[list[int | Key], list[str]]:
+        """What goes from turn to turn in registers, and what that is at first."""
+        carried: list[int | Key] = []
+        begins: list[str] = []
+        done: set[int | Key] = set()  # computed at this turn already
+        for strip in strips:
+            for one in strip.statements:
+                for place in self._read_places(one):
+                    key = self._key(one, strip, place)
+                    if key in carried or key in done:
+                        continue
+                    if not isinstance(key, tuple):
+                        if key in written:
+                            carried.append(key)
+                            begins.append(self._begin(one, key, place))
+                    elif (key[0] + key[1], key[1]) in written:
+                        carried.append(key)
+                        begins.append(self._read(BLOCK, key[0] + self.group.first * key[1], False))
+                if one.spaces[0] == BLOCK:
+                    done.add(self._key(one, strip, 0))
+        return carried, begins
+
+    @staticmethod
+    def _read_places(one: Statement) -> list[int]:
+        """The accesses to the block that a statement reads in a turn of the loop, operands first:
+        its own result is one where it adds to what is there, or goes on with a sum."""
+        found = [place for place in range(1, len(one.spaces)) if one.spaces[place] == BLOCK]
+        start = one.kernel.start
+        goes_on = start == "add" or (start is not None and not one.steps[0])
+        return [*found, 0] if goes_on and one.spaces[0] == BLOCK else found
 
     def _key(self, one: Statement, strip: Strip, place: int) -> int | Key:
         step = one.steps[place]

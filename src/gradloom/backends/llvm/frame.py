@@ -1,6 +1,5 @@
 """What is around blocks of lanes: numbers in, numbers out, guards, and sums over all lanes."""
 
-from collections.abc import Callable
 from typing import Any
 
 from gradloom.backends.llvm.ir import Writer

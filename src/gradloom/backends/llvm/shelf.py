@@ -9,7 +9,6 @@ They are pickled. A pickle can run anything when it is read, but so can the mach
 in the same folder, open to the user alone: one is as safe as the other.
 """
 
-import functools
 import hashlib
 import marshal
 import pickle
@@ -122,12 +121,11 @@ def _loaded(data: bytes) -> Any:
 
 
 def _key(kind: str, digest: bytes, *said: Any) -> bytes:
-    found = hashlib.blake2b(repr((kind, _version(), said)).encode(), digest_size=20)
+    found = hashlib.blake2b(repr((kind, _VERSION, said)).encode(), digest_size=20)
     found.update(digest)
     return found.digest()
 
 
-@functools.cache
 def _version() -> tuple[Any, ...]:
     """This package, and what its pickles depend on.
 
@@ -138,3 +136,6 @@ def _version() -> tuple[Any, ...]:
     files = sorted(path for part in parts for path in (folder / part).rglob("*.py"))
     sources = [(str(x), x.stat().st_size, x.stat().st_mtime_ns) for x in files]
     return gradloom.__version__, sys.version_info[:3], np.__version__, sources
+
+
+_VERSION = _version()  # once: what is edited later is not what runs here

@@ -119,9 +119,12 @@ def training(case: str) -> tuple[Any, Any, Callable[[int], Any]]:
         texts = rows.astype(float)
         step = gl.training_step(work.function, optimizer, dtype="float32")
 
+        @functools.cache
+        def order(updates: int) -> Array:
+            return np.tile(np.arange(len(texts)), updates)
+
         def epoch(updates: int) -> Any:
-            order = np.tile(np.arange(len(texts)), updates)
-            return step.epoch(texts, batch_size=len(texts), order=order)
+            return step.epoch(texts, batch_size=len(texts), order=order(updates))
 
         return model, step, epoch
     step = gl.training_step(work.function, optimizer)

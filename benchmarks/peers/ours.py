@@ -159,6 +159,7 @@ Made = Callable[..., Any]
 
 def program(case: str, backend: str, threads: int) -> Prepared:
     """Value and gradient by the program alone, run by one of the backends."""
+    from gradloom.backends.batch import Batch
     from gradloom.backends.choice import Options, maker
     from gradloom.loom.adjoint import adjoint
     from gradloom.loom.record import record
@@ -176,20 +177,23 @@ def program(case: str, backend: str, threads: int) -> Prepared:
     with timed(stages, "compile"):
         make = maker(reverse, Options(backend, threads=threads), lanes=rows is not None)
         runner = make(None if rows is None else len(rows))
-    share = 1.0 / len(rows) if rows is not None and _mean(case) else 1.0
-    if rows is None:
-        inputs: Any = np.array([*data.workloads.arguments_flat(arguments), 1.0])
-    else:
-        inputs = [*np.ascontiguousarray(rows.T), np.full(len(rows), share)]
     place = {id(p): i for i, p in enumerate(work.parameters)}
     places = np.array([place[id(p)] for p in reverse.values])
     numbers = np.array([p.data for p in work.parameters])
     found = np.zeros(len(place))
+    if rows is None:
+        inputs = np.array([*data.workloads.arguments_flat(arguments), 1.0])
+    else:
+        share = 1.0 / len(rows) if _mean(case) else 1.0
+        batch = Batch([], [rows, np.full(len(rows), share)], len(rows))
 
     def run() -> Any:
-        results = runner.run(inputs, numbers[places])
-        found[places] = results[1:] if rows is None else results[1:, 0]
-        return (results[0] if rows is None else results[0].sum() * share), found
+        if rows is None:
+            results = runner.run(inputs, numbers[places])
+            found[places] = results[1:]
+            return results[0], found
+        found[places], values = runner.run_batch(batch, numbers[places])
+        return values.sum() * share, found
 
     return Prepared(run, run, stages=stages)
 

@@ -20,8 +20,8 @@ from gradloom.backends.llvm.frame import FIELDS
 from gradloom.backends.llvm.library import Library, known, library, name_of
 from gradloom.backends.llvm.lowering import Lowered, UnsupportedError, block_width, lower
 from gradloom.backends.llvm.module import written
-from gradloom.loom.guards import same
 from gradloom.loom.absorb import absorb
+from gradloom.loom.guards import same
 from gradloom.loom.merge import merge
 from gradloom.loom.program import Body, Item, Loop, Program
 from gradloom.loom.roll import roll

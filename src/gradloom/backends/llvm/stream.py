@@ -229,7 +229,9 @@ class Stream:
                 for one in strip.statements:
                     self._inside(one, strip, turn.index)
             turn.next = [
-                self.here[(key[0] + key[1], key[1]) if isinstance(key, tuple) else key]
+                self._look(
+                    BLOCK, (key[0] + key[1], key[1]) if isinstance(key, tuple) else key, turn.index
+                )
                 for key in carried
             ]
             turn.next += [self.totals[slot] for slot in totals]
@@ -312,12 +314,21 @@ class Stream:
         self.here[key] = value
         if not isinstance(key, tuple):
             return
+        for other in [x for x in self.here if isinstance(x, tuple) and self._meet(x, key)]:
+            del self.here[other]  # at some turn it is the same number, and may be an old one
         every = {key[0] + turn * key[1] for turn in range(self.group.first, self.group.last)}
         if self.needed is not None and not every & self.needed:
             return
         self.w.line(
             f"store {self.a.real} {value}, ptr {self._spot(key, index)}, align {self.bits // 8}"
         )
+
+    def _meet(self, one: Key, other: Key) -> bool:
+        """Whether two numbers that move are the same at some turn of the loop."""
+        closer = one[1] - other[1]
+        if not closer or (other[0] - one[0]) % closer:
+            return False
+        return self.group.first <= (other[0] - one[0]) // closer < self.group.last
 
     def _look(self, space: str, key: int | Key, index: str) -> str:
         """A number at a turn of the loop."""

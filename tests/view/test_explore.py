@@ -272,6 +272,18 @@ def test_a_tree_needs_no_order(page: Page, tmp_path: Path) -> None:
     assert "Nothing goes wrong" in page.text("#verdict")
 
 
+def test_what_comes_to_nothing_past_a_mask_is_not_waited_for(page: Page, tmp_path: Path) -> None:
+    page.open(explore(lambda a, b: (a * b).tanh().relu() + a, 2.0, -0.5, path=tmp_path))
+    page.press("END")
+    told = []
+    for _ in range(4):
+        told.append(page.text("#step"))
+        page.press("ARROW_LEFT")
+    assert ["no gradient reached it" in text for text in told] == [True, True, False, False]
+    assert "its local derivative is 0 here" in told[2]
+    assert not any("still to come" in text or "of 2 that meet" in text for text in told)
+
+
 # Folding, searching, moving
 
 

@@ -112,9 +112,11 @@ const tape = {};
     return { grads, contributions, arrived };
   };
 
-  // How many shares a node gets in a whole pass.
-  tape.paths = (doc, node) =>
+  // How many shares a node gets in a whole pass that ends with `grads`; what no gradient reaches,
+  // past a mask, hands nothing on.
+  tape.paths = (doc, node, grads) =>
     doc.readers[node].reduce((sum, reader) => {
+      if (grads[reader] === null) return sum;
       const flows = doc.operands[reader].filter(
         (x, place) => x === node && doc.local[reader][place] !== null,
       );

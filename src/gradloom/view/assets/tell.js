@@ -103,27 +103,28 @@ const teller = (doc) => {
     const before = tape.backward(doc, pass.order, pass.places.get(node), pass.start);
     const upstream = before.grads[node];
     const name = escaped(nameOf(node));
-    const paths = tape.paths(doc, node);
+    const paths = tape.paths(doc, node, pass.truth);
     const late = paths - before.arrived[node];
     const early = `<p class="wrong">Too early: ${late} of the ${paths} shares of ${name}
       ${late === 1 ? "is" : "are"} still to come.</p>`;
     const handed = maths.line(maths.grad(mathOf(node)), "=", maths.number(upstream));
     const intro = contributions.length
       ? `${name} hands ${handed} on: local derivative × gradient from above.`
-      : `Nothing goes on from ${name}: its local derivative is 0 here, or no gradient reached it.`;
+      : `Nothing goes on from ${name}: ${upstream === null ? "no gradient reached it" : "its local derivative is 0 here"}.`;
     return `<h2>Backward: from ${name} (${escaped(opOf(node))})</h2>
       <p>${intro}</p>
       ${late > 0 ? early : ""}
-      ${firstFew(contributions, FEW, (share) => shareText(node, upstream, share))}
+      ${firstFew(contributions, FEW, (share) => shareText(pass, node, upstream, share))}
       ${placeText(node)}`;
   };
 
   // What one operand gets: the rule, the product, and the sum where paths meet.
-  const shareText = (node, upstream, { operand, place, local, share, before, after, arrived }) => {
+  const shareText = (pass, node, upstream, contribution) => {
+    const { operand, place, local, share, before, after, arrived } = contribution;
     const grad = maths.grad(mathOf(operand));
     const slope = maths.slope(mathOf(node), mathOf(operand));
     const product = maths.product(maths.number(local), maths.number(upstream));
-    const total = tape.paths(doc, operand);
+    const total = tape.paths(doc, operand, pass.truth);
     const meets = before !== null;
     const sum = [
       grad,

@@ -15,7 +15,7 @@ from gradloom.backends.llvm.lowering import UnsupportedError, lower
 from gradloom.backends.llvm.native import Runner, rolled
 from gradloom.backends.llvm.target import Target
 from gradloom.loom.adjoint import adjoint
-from gradloom.loom.program import Instruction, Program
+from gradloom.loom.program import Instruction, Loop, Program
 from gradloom.loom.record import record
 from gradloom.loom.views import View
 from gradloom.loom.weave import weave
@@ -72,7 +72,7 @@ def test_recurrences_without_lanes_give_what_numpy_gives(random: Random, target:
     np.testing.assert_array_equal(found, want)
 
 
-def laned(instructions: list[Instruction], slots: int, inputs: int) -> Program:
+def laned(instructions: list[Any], slots: int, inputs: int) -> Program:
     program = plain_program([0.0] * slots, *instructions)
     program.laned[:] = True
     program.inputs = np.arange(inputs)
@@ -129,6 +129,89 @@ def test_a_loop_may_read_its_own_first_number_in_every_turn(count: int) -> None:
     given = [np.arange(9.0) * (-1) ** i * (i % 5) for i in range(50)]
     found = outputs_of(Runner(program, 9, code=code_for(program, lanes=True)), given)
     assert found.tolist() == expected(program, given, 9).tolist()
+
+
+@pytest.mark.parametrize("apart", [-7, -2, 2, 3, 7])
+@pytest.mark.parametrize("count", [5, 8, 12])
+def test_two_strips_of_a_group_may_cross(apart: int, count: int) -> None:
+    # Some are added to, and among them are some that a recurrence adds to and reads.
+    x = 120
+    places = View(x, (apart,))
+    add = Instruction((count,), places, 0, (View(1, (1,)),), accumulate=True)
+    chain = Instruction((), View(x + 1, ()), ("neg", (0,)), (View(x, ()),), accumulate=True)
+    program = laned([add, Loop(count, (chain,), ((1, 1),))], 220, 20)
+    given = [np.arange(9.0) * (-1) ** i * (i % 5) for i in range(20)]
+    code = code_for(program, lanes=True, rolled=False)
+    found = outputs_of(Runner(program, 9, code=code), given)
+    assert found.tolist() == expected(program, given, 9).tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_loops_in_loops_and_their_gradients_give_what_numpy_gives(seed: int) -> None:
+    nested_agrees(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4, 60))
+def test_more_loops_in_loops_give_what_numpy_gives(seed: int) -> None:
+    nested_agrees(seed)
+
+
+def nested_agrees(seed: int) -> None:
+    """Steps within steps, their adjoint, with lanes of every kind and without."""
+    random = Random(seed)
+    rows, columns = random.choice([4, 5, 7]), random.choice([4, 5, 8])
+    f = nested(random, rows, columns)
+    count = rows * columns
+    some = [[0.1 * i for i in range(count)], [0.2 * i for i in range(columns)]]
+    graph, _ = record(f, 0.3, 0.7, *some)
+    inputs = graph.inputs
+    for laned_inputs in ((), range(inputs), [0], range(1, inputs)):
+        program = weave(graph, lanes=laned_inputs)
+        lanes = random.choice([1, 5, 17]) if laned_inputs else None
+        for one in (program, adjoint(program, program.inputs)):
+            given = [
+                np.array([random.gauss(0, 1) for _ in range(lanes)])
+                if lanes and one.laned[slot]
+                else random.gauss(0, 1)
+                for slot in one.inputs
+            ]
+            want = expected(one, given, lanes)
+            code = code_for(one, random.choice(TARGETS), lanes=lanes is not None)
+            found = outputs_of(Runner(one, lanes, threads=1, code=code), given)
+            np.testing.assert_allclose(found, want, rtol=0, atol=1e-10 * (1 + np.abs(want).max()))
+
+
+def nested(random: Random, rows: int, columns: int) -> Any:
+    """A function of steps within steps."""
+    rules = (
+        lambda a, b, c: gl.sin(a) + b * c,
+        lambda a, b, c: a * 0.5 - b * c * 0.1,
+        lambda a, b, c: gl.tanh(a * b) + c,
+        lambda a, b, c: a / (1.5 + b * b) + 0.1 * c,
+        lambda a, b, c: gl.relu(a - b) * 0.3 + c * 0.2,
+        lambda a, b, c: gl.max(a * 0.7, b, c) * 0.9,
+    )
+    width = random.choice([1, 2, 3])
+    first, second, third, *each = random.choices(rules, k=6)
+    anew, every, inner, outer = (random.random() < 0.5 for _ in range(4))
+
+    def f(x: Any, p: Any, fine: Any, coarse: Any) -> Any:
+        state = [x * (1 + 0.1 * j) for j in range(width)]
+        total, kept = 0.0, []
+        for i in range(rows):
+            g = p if anew else state[0]
+            for j in range(columns):
+                z = fine[i * columns + j] if every else coarse[j]
+                state = [each[k](state[k], state[(k + 1) % width], z) for k in range(width)]
+                g = first(g, state[-1], coarse[j])
+                total = total + g * state[0] if inner else total
+            kept.append(g)
+            state = [second(s, g, coarse[i % columns]) for s in state]
+            total = total + gl.logsumexp([g, state[0], x]) if outer else total
+        return total + third(kept[0], kept[-1], p) + sum(kept)
+
+    return f
 
 
 def asian(lanes: bool = True) -> Program:

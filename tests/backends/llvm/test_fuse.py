@@ -15,6 +15,7 @@ from gradloom.backends.llvm.lowering import UnsupportedError, lower
 from gradloom.backends.llvm.native import Runner, rolled
 from gradloom.backends.llvm.target import Target
 from gradloom.loom.adjoint import adjoint
+from gradloom.loom.checkpoint import checkpointed
 from gradloom.loom.program import Instruction, Loop, Program
 from gradloom.loom.record import record
 from gradloom.loom.views import View
@@ -144,6 +145,35 @@ def test_two_strips_of_a_group_may_cross(apart: int, count: int) -> None:
     code = code_for(program, lanes=True, rolled=False)
     found = outputs_of(Runner(program, 9, code=code), given)
     assert found.tolist() == expected(program, given, 9).tolist()
+
+
+@pytest.mark.parametrize("lanes_of", [range(62), [0], range(2, 62)], ids=["all", "one", "noise"])
+def test_what_is_computed_twice_to_save_memory_gives_what_numpy_gives(lanes_of: Any) -> None:
+    def swing(place: Any, push: Any, noise: Any) -> Any:
+        speed, total = push, 0.0
+        for z in noise:
+            speed = 0.9 * speed - gl.sin(place) * 0.1 + z * push
+            place = place + 0.1 * speed
+            total += gl.relu(place - push) + speed * speed
+        return total
+
+    graph, _ = record(swing, 0.1, 0.2, [0.1 * i for i in range(60)])
+    program = weave(graph, lanes=lanes_of)
+    plain = adjoint(program, program.inputs)
+    small = checkpointed(program, program.inputs, 8 * len(plain.template) * 3 // 4)
+    assert len(small.template) < len(plain.template)
+    random = Random(0)
+    for lanes in (1, 9, 40):
+        given = [
+            np.array([random.gauss(0, 1) for _ in range(lanes)])
+            if small.laned[slot]
+            else random.gauss(0, 1)
+            for slot in small.inputs
+        ]
+        want = expected(plain, given, lanes)
+        code = code_for(small, lanes=True, width=HOST.width(64))
+        found = outputs_of(Runner(small, lanes, threads=1, code=code), given)
+        np.testing.assert_allclose(found, want, rtol=1e-10, atol=1e-10 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,6 +17,8 @@ from gradloom.backends.llvm import native
 from gradloom.backends.llvm.lowering import UnsupportedError, lower
 from gradloom.backends.llvm.module import written
 from gradloom.backends.llvm.native import Runner
+from gradloom.core.ops import operation
+from gradloom.core.table import OPS, REAL
 from gradloom.loom.adjoint import adjoint
 from gradloom.loom.program import Program
 from gradloom.loom.record import record
@@ -298,3 +300,19 @@ def test_a_program_that_is_too_long_runs_on_numpy(monkeypatch: pytest.MonkeyPatc
         native.code(program)
     make = choice.maker(program, choice.Options(backend="native"))
     assert isinstance(make(None), reference.Runner)
+
+
+def test_an_operation_that_a_user_entered_runs_on_numpy() -> None:
+    @operation("halved", partials=[lambda *_: 0.5], domain=[REAL])
+    def halved(x: Any) -> Any:
+        return x / 2.0
+
+    try:
+        program = weave(record(lambda x: halved(x) * 3.0 + gl.sin(x), 2.0)[0])
+        with pytest.raises(UnsupportedError, match="halved"):
+            native.code(program)
+        runner = choice.maker(program, choice.Options(backend="native"))(None)
+        assert isinstance(runner, reference.Runner)
+        assert runner.run([1.0]) == pytest.approx(1.5 + np.sin(1.0))
+    finally:
+        del OPS["halved"]

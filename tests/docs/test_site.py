@@ -18,13 +18,19 @@ LESSONS = sorted((ROOT / "docs/lessons").glob("[0-9]*.md"))
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the site, built and served."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built."""
     pytest.importorskip("mkdocs")
     folder = tmp_path_factory.mktemp("site")
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(build, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Iterator[str]:
+    """The address of the site, served."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -36,12 +42,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.shutdown()
 
 
+def search(page: Page, word: str) -> None:
+    page.click("input.md-search__input")
+    page.find("input.md-search__input").send_keys(word)
+    page.wait("return document.querySelectorAll('.md-search-result__item').length > 0")
+
+
+@pytest.mark.slow
+def test_a_site_that_is_opened_from_its_folder_is_searched_too(folder: Path, page: Page) -> None:
+    page.open(folder / "lessons/index.html")
+    search(page, "topological")
+    assert page.errors() == []
+    assert all(address.startswith(folder.as_uri()) for address in page.requests())
+
+
 @pytest.mark.slow
 def test_the_site_is_searched_and_read_without_errors_or_other_hosts(site: str, page: Page) -> None:
     page.open(f"{site}/index.html")
-    page.click("input.md-search__input")
-    page.find("input.md-search__input").send_keys("topological")
-    page.wait("return document.querySelectorAll('.md-search-result__item').length > 0")
+    search(page, "topological")
     for path in ["lessons/04-why-the-topological-order.html", "reference/value.html"]:
         page.open(f"{site}/{path}")
         page.wait("return document.readyState === 'complete'")

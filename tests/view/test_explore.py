@@ -358,6 +358,30 @@ def scale(page: Page) -> float:
     return float(re.findall(r"scale\(([\d.]+)\)", transform)[0])
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_small_graph_stands_in_the_middle(page: Page, tmp_path: Path, width: int) -> None:
+    page.size(width, 800)
+    page.open(explore(f, 2.0, -0.3, path=tmp_path))
+    page.find("[data-key=n0]")
+    off = page.run(
+        "const middle = ({ top, bottom }) => (top + bottom) / 2;"
+        "const box = (id) => document.getElementById(id).getBoundingClientRect();"
+        "return middle(box('plane')) - middle(box('canvas'));"
+    )
+    assert abs(off) < 12
+
+
+def test_what_goes_wrong_is_in_sight_below_many_words(page: Page, tmp_path: Path) -> None:
+    page.open(explore(lambda a: gl.dot([a] * 6, [a] * 6), 2.0, path=tmp_path))
+    page.press("END")
+    page.click("#no-reset")
+    below = "return document.getElementById('verdict').getBoundingClientRect().bottom - innerHeight"
+    assert page.run(
+        "const a = document.querySelector('aside'); return a.scrollHeight > a.clientHeight"
+    )
+    assert page.run(below) < 0
+
+
 def test_it_zooms_and_moves(page: Page, tmp_path: Path) -> None:
     page.open(explore(f, 2.0, -0.3, path=tmp_path))
     start = scale(page)

@@ -379,6 +379,14 @@
     $("number")?.focus();
   };
 
+  // On narrow screens the words leave the picture the room that they do not take: so they are
+  // first, and the step that is shown comes into sight again last.
+  const showAll = (least) => {
+    paint();
+    eye.fit(view.bounds, least);
+    paint();
+  };
+
   const choose = (tab) => {
     if (state.tab === tab) return;
     state.tab = tab;
@@ -388,8 +396,7 @@
       $(`tab-${name}`).tabIndex = name === tab ? 0 : -1;
     }
     relayout();
-    eye.fit(view.bounds, 0.7);
-    paint();
+    showAll(0.7);
   };
 
   const refold = () => {
@@ -397,8 +404,8 @@
     state.marked = null;
     choose("scalars");
     relayout();
-    eye.fit(view.bounds);
     select(null);
+    showAll();
   };
 
   search(doc, tell, $("search"), $("hits"), (node) => {
@@ -524,6 +531,5 @@
   $("tabs").hidden = !doc.program;
   renew();
   relayout();
-  eye.fit(view.bounds, 0.6); // readable; what does not fit is a drag away
-  paint();
+  showAll(0.6); // readable; what does not fit is a drag away
 })();

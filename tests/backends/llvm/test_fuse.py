@@ -132,6 +132,19 @@ def test_a_loop_may_read_its_own_first_number_in_every_turn(count: int) -> None:
     assert found.tolist() == expected(program, given, 9).tolist()
 
 
+@pytest.mark.parametrize("count", [5, 6, 12])
+def test_a_sum_may_go_on_from_what_a_loop_has_written(count: int) -> None:
+    # Some are added to; the first of them then gets a sum of its own.
+    x = View(100, (1,))
+    first = Instruction((count,), x, ("neg", (0,)), (View(1, (1,)),), accumulate=False)
+    total = Instruction((count,), View(100, (0,)), 0, (View(20, (1,)),), accumulate=True)
+    program = laned([first, total], 120, 40)
+    given = [np.arange(9.0) * (-1) ** i * (i % 5) for i in range(40)]
+    code = code_for(program, lanes=True, rolled=False)
+    found = outputs_of(Runner(program, 9, code=code), given)
+    assert found.tolist() == expected(program, given, 9).tolist()
+
+
 @pytest.mark.parametrize("apart", [-7, -2, 2, 3, 7])
 @pytest.mark.parametrize("count", [5, 8, 12])
 def test_two_strips_of_a_group_may_cross(apart: int, count: int) -> None:

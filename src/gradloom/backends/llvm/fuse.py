@@ -353,10 +353,10 @@ class _Builder:
         stands = {
             offset
             for one in strip.statements
-            for space, offset, step in zip(
-                one.spaces[1:], one.offsets[1:], one.steps[1:], strict=True
+            for place, (space, offset, step) in enumerate(
+                zip(one.spaces, one.offsets, one.steps, strict=True)
             )
-            if space == BLOCK and not step
+            if space == BLOCK and not step and (place or one.kernel.start == "add")
         }
         return max([self.first, *[passing[slot] + 1 for slot in stands & passing.keys()]])
 

@@ -219,10 +219,15 @@ def _naming(function: Callable[..., Any]) -> Iterator[None]:
 
 
 def _title(what: Any) -> str:
-    """What a page is called."""
+    """What a page is called.
+
+    >>> _title(abs), _title(lambda x: x)
+    ('abs', 'Expression')
+    """
     if isinstance(what, Value):
         return what.label or "Expression"
-    return type(what).__name__ if isinstance(what, Module) else tree.name(what)
+    name = type(what).__name__ if isinstance(what, Module) else tree.name(what)
+    return "Expression" if name == "<lambda>" else name
 
 
 def _names(function: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:

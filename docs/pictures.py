@@ -60,7 +60,7 @@ def main() -> None:
         file = gl.explore(f, 0.8, -0.5, path=Path(folder) / "f.html", open=False).path
         for name, value in (("graph-neuron", neuron()), ("graph-moons", moons())):
             small(gl.draw(value).save(Path(folder) / f"{name}.png"), IMAGES / f"{name}.png")
-        page.size(1200, 620)
+        page.size(1200, 680)
         page.open(file)
         page.press(*["ARROW_RIGHT"] * 9)
         page.click("[data-key=n0]")

@@ -216,3 +216,14 @@ def test_guards_and_further_outputs_go_along() -> None:
     slots, expected = zip(*small.guards, strict=True)
     assert runner.read(np.array(slots)).tolist() == list(expected)
     assert math.isclose(Runner(small).run(inputs)[1], 0.6)
+
+
+def test_a_recurrence_through_steps_hands_nothing_back() -> None:
+    def stairs(x: Any) -> Any:
+        y = x
+        for _ in range(100):
+            y = gl.floor(gl.sin(y) * 2.0 + 1.0)
+        return x * x + y
+
+    small = gl.grad(gl.compile(stairs, memory_limit=1000, backend="numpy"))
+    assert small(0.7) == gl.grad(stairs)(0.7) == 1.4

@@ -234,9 +234,10 @@ class _Body:
 
     def __init__(self, ones: list[Instruction], begins: Ints, steps: Ints) -> None:
         self.ones = ones
-        ends = np.cumsum([len(one.views) for one in ones])[:-1]
-        self.begins = [some.tolist() for some in np.split(begins, ends)]
-        self.steps = [some.tolist() for some in np.split(steps, ends)]
+        # Of a turn that hands nothing back, there are no instructions.
+        ends = np.cumsum([len(one.views) for one in ones])
+        self.begins = [some.tolist() for some in np.split(begins, ends)[:-1]]
+        self.steps = [some.tolist() for some in np.split(steps, ends)[:-1]]
 
     def views(self) -> Iterator[tuple[Slots, int]]:
         """For each view its slots, and how far they go on by turn."""

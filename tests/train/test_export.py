@@ -302,6 +302,19 @@ def test_a_webassembly_module_has_the_memory_that_it_needs(tmp_path: Path) -> No
     np.testing.assert_allclose(found, [y.data for y in blend(xs)], rtol=1e-14)
 
 
+@needs("node")
+def test_a_webassembly_module_is_found_by_name_beside_its_script(tmp_path: Path) -> None:
+    gl.export(lambda x: x * x, tmp_path / "square.wasm", args=[1.0], name="square")
+    (tmp_path / "square.wasm").rename(tmp_path / "other.wasm")
+    (tmp_path / "main.mjs").write_text(
+        """
+        import { load } from "./square.mjs";
+        console.log((await load("other.wasm")).square([3]).join(" "));
+        """
+    )
+    assert list(ran(["node", tmp_path / "main.mjs"])) == [9.0]
+
+
 # Other machines, under QEMU
 
 # What a bare Cortex-M begins with: a stack, and where to go; the floating-point unit is off.

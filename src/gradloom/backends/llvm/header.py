@@ -296,7 +296,7 @@ _MODULE = """\
 
 /** The functions of a module.
  *
- * @param source its bytes, or where it is; by default beside this file.
+ * @param source its bytes, or its URL, which may be relative to this file; by default beside it.
  * @returns an object of functions: arrays of numbers in, an array out.
  */
 export async function load(source = new URL("@file", import.meta.url)) {
@@ -315,10 +315,9 @@ export async function load(source = new URL("@file", import.meta.url)) {
 
 async function bytes(source) {
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return source;
-  if (new URL(source).protocol === "file:") {
-    return (await import("node:fs/promises")).readFile(new URL(source));
-  }
-  return (await fetch(source)).arrayBuffer();
+  const url = new URL(source, import.meta.url);
+  if (url.protocol === "file:") return (await import("node:fs/promises")).readFile(url);
+  return (await fetch(url)).arrayBuffer();
 }
 """
 _FUNCTION = """\

@@ -172,10 +172,15 @@ def _new(module: Module, target: Target, key: bytes) -> Library:
 def _with_held(blobs: Sequence[Blob]) -> list[Blob]:
     """Some blobs and all that they need, these first."""
     found: dict[Blob, None] = {}
+
+    def add(blob: Blob) -> None:
+        if blob not in found:  # once each: many blobs need the same ones
+            for one in blob._held:
+                add(one)
+            found[blob] = None
+
     for blob in blobs:
-        for one in _with_held(blob._held):
-            found.setdefault(one)
-        found.setdefault(blob)
+        add(blob)
     return list(found)
 
 

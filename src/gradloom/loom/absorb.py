@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradloom.loom.program import Body, Instruction, Program
+from gradloom.loom.program import Body, Instruction, Loop, Program
 from gradloom.loom.views import Slots, View
 
 _OPERANDS = 8  # of an instruction that has absorbed others, at most
@@ -32,7 +32,7 @@ def absorb(program: Program) -> Program:
     arena of 10: 3 inputs, 0 parameters; 1 instructions
                  3  @9(0) += exp(neg(@0(1)))
     """
-    if program.instructions != program.flat:
+    if any(isinstance(one, Loop) for one in program.instructions):
         return program
     return _Absorber(program).run()
 
@@ -45,14 +45,20 @@ class _Absorber:
         self.items: list[Instruction | None] = list(program.flat)
         size = len(program.template)
         self.kept = np.zeros(size, dtype=bool)  # read from outside, or given
-        slots = [program.outputs, program.inputs, program.parameters]
-        for some in [*slots, np.array([slot for slot, _ in program.guards], dtype=np.int64)]:
-            self.kept[some] = True
+        guards = np.array([slot for slot, _ in program.guards], dtype=np.int64)
+        for seen in (program.outputs, program.inputs, program.parameters, guards):
+            self.kept[seen] = True
         self.writes = np.zeros(size, dtype=np.int64)
         self.last = np.full(size, -1)  # who writes last
         self.reads = np.zeros(size, dtype=np.int64)
         self.reader = np.full(size, -1)
+        singles: list[tuple[int, int]] = []  # slots that single numbers are written to, and by whom
+        read: list[tuple[int, int]] = []
         for i, one in enumerate(program.flat):
+            if not one.shape and all(view.table is None for view in one.views):
+                singles.append((one.out.offset, i))
+                read += [(view.offset, i) for view in one.operands]
+                continue
             out = _slots(one.out, one.shape)
             self.writes[out] += 1
             self.last[out] = i
@@ -60,10 +66,17 @@ class _Absorber:
                 at = _slots(view, one.shape)
                 self.reads[at] += 1
                 self.reader[at] = i
+        for some, counts, who in (
+            (singles, self.writes, self.last),
+            (read, self.reads, self.reader),
+        ):
+            slots, by = np.array(some, dtype=np.int64).reshape(-1, 2).T
+            np.add.at(counts, slots, 1)
+            np.maximum.at(who, slots, by)
 
     def run(self) -> Program:
         for i, one in enumerate(self.items):
-            if one is not None:
+            if one is not None and one.shape:  # a single number is in a register anyway
                 self._try(i, one)
         return replace(self.program, instructions=[one for one in self.items if one is not None])
 

@@ -292,3 +292,14 @@ def test_numbers_do_not_depend_on_who_brought_the_kernels() -> None:
     shared = Runner(derived).run(inputs)
     np.testing.assert_array_equal(alone, shared)
     assert held.library.address("before")
+
+
+def test_what_is_needed_is_listed_once_and_first_however_long_the_chains() -> None:
+    class Blob:
+        def __init__(self, number: int, held: list[Any]) -> None:
+            self.number, self._held = number, held
+
+    blobs: list[Any] = []
+    for number in range(3000):  # each needs the two before it: walked anew it would never end
+        blobs.append(Blob(number, blobs[-2:]))
+    assert library._with_held([blobs[-1]]) == blobs

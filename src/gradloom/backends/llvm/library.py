@@ -7,6 +7,7 @@ a `Blob`; a program holds those with the kernels it calls.
 
 import ctypes
 import hashlib
+import itertools
 import json
 import threading
 import weakref
@@ -29,11 +30,15 @@ class Blob:
         names: the shared functions in it.
         needs: those that it calls and others have; they must be here already.
         data: the object file.
+
+    Attributes:
+        number: later ones have greater ones; none needs a later one.
     """
 
     def __init__(self, names: Sequence[str], needs: Sequence[str], data: bytes) -> None:
         self.names, self.needs, self.data = list(names), list(needs), data
-        self._held = [_BLOBS[name] for name in needs]
+        self._held = list(dict.fromkeys(_BLOBS[name] for name in needs))
+        self.number = next(_NUMBERS)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), targets.host().machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
@@ -60,6 +65,8 @@ class Blob:
         names, needs = json.loads(head)
         return cls(names, needs, rest)
 
+
+_NUMBERS = itertools.count()  # of blobs, in the order of their making
 
 # Who has a shared function; those that nobody holds are gone.
 _BLOBS: "weakref.WeakValueDictionary[str, Blob]" = weakref.WeakValueDictionary()
@@ -170,18 +177,15 @@ def _new(module: Module, target: Target, key: bytes) -> Library:
 
 
 def _with_held(blobs: Sequence[Blob]) -> list[Blob]:
-    """Some blobs and all that they need, these first."""
-    found: dict[Blob, None] = {}
-
-    def add(blob: Blob) -> None:
+    """Some blobs and all that they need, these first: they were here before."""
+    found: set[Blob] = set()
+    left = list(blobs)
+    while left:
+        blob = left.pop()
         if blob not in found:  # once each: many blobs need the same ones
-            for one in blob._held:
-                add(one)
-            found[blob] = None
-
-    for blob in blobs:
-        add(blob)
-    return list(found)
+            found.add(blob)
+            left += blob._held
+    return sorted(found, key=lambda blob: blob.number)
 
 
 def compiled(text: str, target: Target) -> bytes:

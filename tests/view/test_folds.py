@@ -1,5 +1,7 @@
 """How large graphs fold."""
 
+import random
+
 import gradloom as gl
 from gradloom import Value, nn
 from gradloom.view.boxes import put_in_boxes
@@ -56,9 +58,9 @@ def test_parts_that_are_read_differently_are_not_the_same() -> None:
 
 
 def test_where_nothing_repeats_there_are_runs() -> None:
-    x = Value(0.5)
-    for i in range(3_000):
-        x = x.sin() if i * i % 7 < 3 else x.exp()
+    x, rng = Value(0.5), random.Random(0)
+    for _ in range(3_000):
+        x = x.sin() if rng.random() < 0.5 else x.exp()
     folds = folded(x)
     assert max(len(fold.items) for fold in folds) <= 48
     assert folds[0].size == 3_001
@@ -68,3 +70,14 @@ def test_the_parts_are_found_in_the_same_order_each_time() -> None:
     model = nn.MLP(2, [4, 1], seed=1)
     loss = sum(model([float(i), 1.0]) for i in range(5))
     assert folded(loss) == folded(loss)
+
+
+def test_the_steps_of_a_recurrence_are_one_part_that_says_how_often() -> None:
+    z = Value(0.5)
+    for _ in range(100):
+        z = (z * 1.01 + 0.1).tanh()
+    repeats = [fold for fold in folds_of(diagram_of([z])) if fold.kind == "repeat"]
+    assert [(fold.title, len(fold.items), fold.size) for fold in repeats] == [
+        ("* + tanh", 99, 495)  # each three results and two constants; the last reads otherwise
+    ]
+    assert "× 99" in z.draw().svg

@@ -2,9 +2,10 @@
 
 Four things fold, each inside the next larger: the call of a module; a *chain* of one operation
 on its own results (the running total of a loss); a *repeat*, parts that do the same to the same
-kind of thing; and where a lot is left that is none of these, a *run* of consecutive parts. What
-comes out is a tree over the nodes. Which of its folds are open decides how much is drawn, not
-what; that is the drawing's choice, and a reader's.
+kind of thing, side by side, or one after another as the steps of a recurrence do; and where a lot
+is left that is none of these, a *run* of consecutive parts. What comes out is a tree over the
+nodes. Which of its folds are open decides how much is drawn, not what; that is the drawing's
+choice, and a reader's.
 
 Parts are the same if they are made by the same operations from the same parts, and are read by
 the same: one pass over the operands and one over the readers, as equal nodes are found in
@@ -77,6 +78,8 @@ class _Folding:
         parts = self._without_chains(self.inside[box])
         parts.sort(key=_last)
         parts = self._without_repeats(parts)
+        if len(parts) > 2 * _FEW:
+            parts = self._without_steps(parts)
         parts = _in_runs(parts)
         part = _Part(MODULE if box else RUN, title, parts)
         self.whole[box] = part
@@ -141,6 +144,30 @@ class _Folding:
             some[0] if len(some) == 1 else _Part(REPEAT, self._title(some[0]), some)
             for some in classes.values()
         ]
+
+    def _without_steps(self, parts: "list[int | _Part]") -> "list[int | _Part]":
+        """The parts, in their order, with what comes again and again made one: the steps of a
+        recurrence, each a run of its own."""
+        kinds = [self._kind(part) for part in parts]
+        found: list[int | _Part] = []
+        at = 0
+        while at < len(parts):
+            period, turns = _period(kinds, at)
+            if turns < _LINKS or period * turns < _FEW:
+                found.append(parts[at])
+                at += 1
+                continue
+            steps: list[int | _Part] = []
+            for begin in range(at, at + period * turns, period):
+                some = parts[begin : begin + period]
+                title = " ".join(self._title(part) for part in some if not self._is_leaf(part))
+                steps.append(some[0] if period == 1 else _Part(RUN, title, some))
+            found.append(_Part(REPEAT, self._title(steps[0]), steps))
+            at += period * turns
+        return found
+
+    def _is_leaf(self, part: "int | _Part") -> bool:
+        return isinstance(part, int) and self.diagram.nodes[part].kind != RESULT
 
     def _kind(self, part: "int | _Part") -> Hashable:
         """What a part is, apart from what it reads and who reads it."""
@@ -208,6 +235,23 @@ def _in_runs(parts: "list[int | _Part]") -> "list[int | _Part]":
         for run in runs:
             run.items = _in_runs(run.items)
     return parts
+
+
+def _period(kinds: list[Hashable], at: int) -> tuple[int, int]:
+    """How many parts from a place on come again at once, and how often: the shortest that comes
+    often enough.
+
+    >>> _period(list("xabababab"), 1), _period(list("xabababab"), 0)
+    ((2, 4), (1, 1))
+    """
+    for period in range(1, _FEW + 1):
+        end = at
+        while end + period < len(kinds) and kinds[end] == kinds[end + period]:
+            end += 1
+        turns = (end - at) // period + 1
+        if turns >= _LINKS:
+            return period, turns
+    return 1, 1
 
 
 def _stem(title: str) -> str:

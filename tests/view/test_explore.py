@@ -287,6 +287,14 @@ def test_what_comes_to_nothing_past_a_mask_is_not_waited_for(page: Page, tmp_pat
 # Folding, searching, moving
 
 
+def test_closed_folds_say_how_many_of_their_gradients_are_wrong(page: Page, tmp_path: Path) -> None:
+    page.open(explore(large(), path=tmp_path))
+    page.click("#no-reset")
+    notes = page.run("return [...document.querySelectorAll('.should')].map(t => t.textContent)")
+    counts = [int(note.split()[0]) for note in notes if note.endswith("gradients wrong")]
+    assert sum(counts) > 50
+
+
 def large(samples: int = 30) -> Value:
     model = nn.MLP(2, [8, 8, 1], "tanh", seed=1)
     xs = [[Value(i / 10, label=f"x{i}"), Value(1.0, label=f"y{i}")] for i in range(samples)]

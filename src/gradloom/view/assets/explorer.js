@@ -190,6 +190,14 @@
       Infinity,
     );
 
+  // How many nodes in these items, and in the folds among them, are such.
+  const wrongIn = (items, isOff) =>
+    items.reduce(
+      (sum, item) =>
+        sum + (item >= 0 ? Number(isOff(item)) : wrongIn(doc.folds[-item].items, isOff)),
+      0,
+    );
+
   // Whether a node's gradient will not change any more in this pass.
   const isOver = (at, node) =>
     at.done >= pass.order.length ||
@@ -224,16 +232,15 @@
             ),
           );
     }
+    const isOff = (node) =>
+      pass.isWrong[node] && isOver(at, node) && shown.grads[node] !== null;
     view.units.forEach((unit, i) => {
-      if (
-        unit.node === undefined ||
-        byUnit.has(i) ||
-        !pass.isWrong[unit.node] ||
-        !isOver(at, unit.node) ||
-        shown.grads[unit.node] === null
-      )
-        return;
-      write(unit, `should be ${scene.number(pass.truth[unit.node], 4)}`, "should", 0);
+      if (unit.node === undefined) {
+        const off = wrongIn(unit.items, isOff);
+        const line = Number(byUnit.has(i));
+        if (off) write(unit, `${off} ${off === 1 ? "gradient" : "gradients"} wrong`, "should", line);
+      } else if (!byUnit.has(i) && isOff(unit.node))
+        write(unit, `should be ${scene.number(pass.truth[unit.node], 4)}`, "should", 0);
     });
     return found;
   };
